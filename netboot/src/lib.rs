@@ -1,0 +1,13 @@
+//! Answers firmware: DHCP, TFTP, HTTP boot, template rendering and the image cache.
+//!
+//! Knows no database and no Kubernetes: it asks a [`directory::BootDirectory`] port.
+
+pub mod dhcp;
+pub mod directory;
+pub mod event;
+pub mod http;
+pub mod images;
+pub mod mac;
+pub mod metrics;
+pub mod render;
+pub mod tftp;
