@@ -1,6 +1,7 @@
 //! Answers firmware: DHCP, TFTP, HTTP boot, template rendering and the image cache.
 //!
-//! Knows no database and no Kubernetes: it asks a [`directory::BootDirectory`] port.
+//! Knows no database and no Kubernetes: it asks a [`directory::BootDirectory`] port. It reads no
+//! clock: whoever starts a server hands one in.
 
 pub mod dhcp;
 pub mod directory;
@@ -10,4 +11,5 @@ pub mod images;
 pub mod mac;
 pub mod metrics;
 pub mod render;
+pub mod source;
 pub mod tftp;
