@@ -87,7 +87,8 @@ impl DiskRule {
             disk.by_id.iter().any(|name| name == wanted)
         };
         self.path.as_deref().is_none_or(|path| {
-            path.strip_prefix("/dev/").is_some_and(|name| name == disk.name)
+            path.strip_prefix("/dev/")
+                .is_some_and(|name| name == disk.name)
                 || (path.starts_with("/dev/disk/by-id/") && by_id(path))
         }) && self.by_id.as_deref().is_none_or(by_id)
             && self.serial.as_deref().is_none_or(|wanted| {
@@ -96,10 +97,16 @@ impl DiskRule {
                     .is_some_and(|serial| serial.trim().eq_ignore_ascii_case(wanted.trim()))
             })
             && self.wwn.as_deref().is_none_or(|wanted| {
-                disk.wwn.as_deref().is_some_and(|wwn| plain_wwn(wwn) == plain_wwn(wanted))
+                disk.wwn
+                    .as_deref()
+                    .is_some_and(|wwn| plain_wwn(wwn) == plain_wwn(wanted))
             })
-            && self.min_size_bytes.is_none_or(|min| i128::from(disk.size) >= i128::from(min))
-            && self.max_size_bytes.is_none_or(|max| i128::from(disk.size) <= i128::from(max))
+            && self
+                .min_size_bytes
+                .is_none_or(|min| i128::from(disk.size) >= i128::from(min))
+            && self
+                .max_size_bytes
+                .is_none_or(|max| i128::from(disk.size) <= i128::from(max))
     }
 }
 
@@ -168,25 +175,37 @@ pub fn choose_disk<'a>(
     image_size: u64,
     mark: &InstallMark,
 ) -> Result<&'a DiskFacts, DiskRefusal> {
-    let admitted: Vec<&DiskFacts> =
-        disks.iter().filter(|disk| rule.admits(disk) && !disk.read_only).collect();
+    let admitted: Vec<&DiskFacts> = disks
+        .iter()
+        .filter(|disk| rule.admits(disk) && !disk.read_only)
+        .collect();
     if rule.names_a_disk() {
         return match admitted.as_slice() {
-            [] => Err(DiskRefusal::NoSuitableDisk { seen: describe(disks, rule, image_size) }),
+            [] => Err(DiskRefusal::NoSuitableDisk {
+                seen: describe(disks, rule, image_size),
+            }),
             [only] if only.size < image_size => Err(DiskRefusal::DiskTooSmall {
                 disk: only.name.clone(),
                 size: only.size,
                 needed: image_size,
             }),
             [only] => Ok(only),
-            several => Err(DiskRefusal::AmbiguousDisk { candidates: names(several) }),
+            several => Err(DiskRefusal::AmbiguousDisk {
+                candidates: names(several),
+            }),
         };
     }
-    let mut candidates: Vec<&DiskFacts> =
-        admitted.iter().copied().filter(|disk| !disk.removable && disk.size >= image_size).collect();
+    let mut candidates: Vec<&DiskFacts> = admitted
+        .iter()
+        .copied()
+        .filter(|disk| !disk.removable && disk.size >= image_size)
+        .collect();
     candidates.sort_by(|a, b| a.size.cmp(&b.size).then_with(|| a.name.cmp(&b.name)));
-    let ours: Vec<&DiskFacts> =
-        candidates.iter().copied().filter(|disk| disk.is_marked_for(mark)).collect();
+    let ours: Vec<&DiskFacts> = candidates
+        .iter()
+        .copied()
+        .filter(|disk| disk.is_marked_for(mark))
+        .collect();
     match (candidates.as_slice(), ours.as_slice()) {
         ([], _) => match admitted.iter().find(|disk| !disk.removable) {
             Some(disk) if admitted.len() == 1 => Err(DiskRefusal::DiskTooSmall {
@@ -194,15 +213,19 @@ pub fn choose_disk<'a>(
                 size: disk.size,
                 needed: image_size,
             }),
-            _ => Err(DiskRefusal::NoSuitableDisk { seen: describe(disks, rule, image_size) }),
+            _ => Err(DiskRefusal::NoSuitableDisk {
+                seen: describe(disks, rule, image_size),
+            }),
         },
         ([only], _) | (_, [only]) => Ok(only),
-        (several, _) => Err(DiskRefusal::AmbiguousDisk { candidates: names(several) }),
+        (several, _) => Err(DiskRefusal::AmbiguousDisk {
+            candidates: names(several),
+        }),
     }
 }
 
 fn names(disks: &[&DiskFacts]) -> String {
-    let each: Vec<String> = disks.iter().map(|disk| disk.to_string()).collect();
+    let each: Vec<String> = disks.iter().map(ToString::to_string).collect();
     each.join(", ")
 }
 

@@ -26,12 +26,17 @@ fn mark() -> InstallMark {
 }
 
 fn chosen(rule: &DiskRule, disks: &[DiskFacts]) -> Result<String, &'static str> {
-    choose_disk(rule, disks, 100, &mark()).map(|d| d.name.clone()).map_err(|e| e.reason())
+    choose_disk(rule, disks, 100, &mark())
+        .map(|d| d.name.clone())
+        .map_err(|e| e.reason())
 }
 
 #[test]
 fn the_only_candidate_is_taken() {
-    assert_eq!(chosen(&DiskRule::default(), &[disk("vda", 100)]), Ok("vda".into()));
+    assert_eq!(
+        chosen(&DiskRule::default(), &[disk("vda", 100)]),
+        Ok("vda".into())
+    );
 }
 
 #[test]
@@ -50,7 +55,10 @@ fn our_mark_decides_between_candidates() {
 #[test]
 fn a_foreign_mark_decides_nothing() {
     let mut disks = [disk("vda", 100), disk("vdb", 900)];
-    disks[1].mark = Some(InstallMark { machine: "node-2".into(), ..mark() });
+    disks[1].mark = Some(InstallMark {
+        machine: "node-2".into(),
+        ..mark()
+    });
     assert_eq!(chosen(&DiskRule::default(), &disks), Err("AmbiguousDisk"));
 }
 
@@ -64,9 +72,18 @@ fn removable_and_read_only_disks_are_no_candidates() {
 
 #[test]
 fn a_disk_smaller_than_the_image_says_so() {
-    assert_eq!(chosen(&DiskRule::default(), &[disk("vda", 99)]), Err("DiskTooSmall"));
-    let rule = DiskRule { serial: Some("ser-vda".into()), ..DiskRule::default() };
-    assert_eq!(chosen(&rule, &[disk("vda", 99), disk("vdb", 900)]), Err("DiskTooSmall"));
+    assert_eq!(
+        chosen(&DiskRule::default(), &[disk("vda", 99)]),
+        Err("DiskTooSmall")
+    );
+    let rule = DiskRule {
+        serial: Some("ser-vda".into()),
+        ..DiskRule::default()
+    };
+    assert_eq!(
+        chosen(&rule, &[disk("vda", 99), disk("vdb", 900)]),
+        Err("DiskTooSmall")
+    );
 }
 
 #[test]
@@ -79,11 +96,26 @@ fn no_disk_at_all_is_named() {
 fn rules_name_disks_by_path_id_serial_and_wwn() {
     let disks = [disk("vda", 100), disk("vdb", 900)];
     let rules = [
-        DiskRule { path: Some("/dev/vdb".into()), ..DiskRule::default() },
-        DiskRule { path: Some("/dev/disk/by-id/virtio-SER-vdb".into()), ..DiskRule::default() },
-        DiskRule { by_id: Some("virtio-SER-vdb".into()), ..DiskRule::default() },
-        DiskRule { serial: Some(" ser-VDB ".into()), ..DiskRule::default() },
-        DiskRule { wwn: Some("0x5000vdb".into()), ..DiskRule::default() },
+        DiskRule {
+            path: Some("/dev/vdb".into()),
+            ..DiskRule::default()
+        },
+        DiskRule {
+            path: Some("/dev/disk/by-id/virtio-SER-vdb".into()),
+            ..DiskRule::default()
+        },
+        DiskRule {
+            by_id: Some("virtio-SER-vdb".into()),
+            ..DiskRule::default()
+        },
+        DiskRule {
+            serial: Some(" ser-VDB ".into()),
+            ..DiskRule::default()
+        },
+        DiskRule {
+            wwn: Some("0x5000vdb".into()),
+            ..DiskRule::default()
+        },
     ];
     for rule in rules {
         assert_eq!(chosen(&rule, &disks), Ok("vdb".into()), "{rule:?}");
@@ -92,16 +124,28 @@ fn rules_name_disks_by_path_id_serial_and_wwn() {
 
 #[test]
 fn a_size_rule_alone_still_needs_a_single_candidate() {
-    let rule = DiskRule { min_size_bytes: Some(200), ..DiskRule::default() };
-    assert_eq!(chosen(&rule, &[disk("vda", 100), disk("vdb", 900)]), Ok("vdb".into()));
-    assert_eq!(chosen(&rule, &[disk("vda", 300), disk("vdb", 900)]), Err("AmbiguousDisk"));
+    let rule = DiskRule {
+        min_size_bytes: Some(200),
+        ..DiskRule::default()
+    };
+    assert_eq!(
+        chosen(&rule, &[disk("vda", 100), disk("vdb", 900)]),
+        Ok("vdb".into())
+    );
+    assert_eq!(
+        chosen(&rule, &[disk("vda", 300), disk("vdb", 900)]),
+        Err("AmbiguousDisk")
+    );
 }
 
 #[test]
 fn the_mark_survives_its_sector() {
     let sector = mark().encode_sector().unwrap();
     assert_eq!(InstallMark::parse_sector(&sector), Some(mark()));
-    let long = InstallMark { operation: "x".repeat(600), ..mark() };
+    let long = InstallMark {
+        operation: "x".repeat(600),
+        ..mark()
+    };
     assert_eq!(long.encode_sector(), None);
 }
 
