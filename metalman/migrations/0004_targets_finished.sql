@@ -1,0 +1,1 @@
+CREATE INDEX targets_finished ON targets (finished, created_at);

@@ -1,0 +1,1 @@
+CREATE INDEX outbox_state ON outbox (state, id);

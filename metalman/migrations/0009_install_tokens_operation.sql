@@ -1,0 +1,1 @@
+CREATE INDEX install_tokens_operation ON install_tokens (operation_uid, machine);

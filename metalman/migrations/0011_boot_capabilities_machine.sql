@@ -1,0 +1,1 @@
+CREATE INDEX boot_capabilities_machine ON boot_capabilities (machine);

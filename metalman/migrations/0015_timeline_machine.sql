@@ -1,0 +1,1 @@
+CREATE INDEX timeline_machine ON timeline (machine, id);

@@ -1,0 +1,99 @@
+//! Who caused what. Append only: nothing in this program changes or deletes an entry.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::any::AnyRow;
+
+use super::columns::{Columns, all};
+use super::error::{StoreError, during};
+use super::ids;
+use super::open::{Store, commit};
+
+/// An entry to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewAuditEntry {
+    pub at: Timestamp,
+    /// User, agent or component.
+    pub actor: String,
+    /// Verb, for example `create` or `power-cycle`.
+    pub action: String,
+    /// `Kind/name`.
+    pub object: String,
+    pub detail: Value,
+}
+
+/// An entry as kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditEntry {
+    pub id: i64,
+    pub at: Timestamp,
+    pub actor: String,
+    pub action: String,
+    pub object: String,
+    pub detail: Value,
+}
+
+/// Table `audit`.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditLog<'s> {
+    store: &'s Store,
+}
+
+impl Store {
+    /// The audit log.
+    pub const fn audit(&self) -> AuditLog<'_> {
+        AuditLog { store: self }
+    }
+}
+
+impl AuditLog<'_> {
+    /// Writes one entry.
+    pub async fn append(&self, entry: &NewAuditEntry) -> Result<(), StoreError> {
+        let mut tx = self.store.begin("audit.append").await?;
+        let id = ids::take(&mut tx, 1).await?;
+        sqlx::query(
+            "INSERT INTO audit (id, at, actor, action, object, detail)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(id)
+        .bind(entry.at.as_microsecond())
+        .bind(&entry.actor)
+        .bind(&entry.action)
+        .bind(&entry.object)
+        .bind(entry.detail.to_string())
+        .execute(&mut *tx)
+        .await
+        .map_err(during("audit.append"))?;
+        commit(tx, "audit.append").await
+    }
+
+    /// Up to `limit` entries, newest first; `before_id` pages back.
+    pub async fn list(
+        &self,
+        before_id: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, at, actor, action, object, detail FROM audit
+             WHERE id < $1 ORDER BY id DESC LIMIT $2",
+        )
+        .bind(before_id.unwrap_or(i64::MAX))
+        .bind(i64::from(limit))
+        .fetch_all(self.store.pool())
+        .await
+        .map_err(during("audit.list"))?;
+        all(&rows, from_row)
+    }
+}
+
+fn from_row(row: &AnyRow) -> Result<AuditEntry, StoreError> {
+    let columns = Columns::new("audit", row);
+    Ok(AuditEntry {
+        id: columns.get("id")?,
+        at: columns.time("at")?,
+        actor: columns.get("actor")?,
+        action: columns.get("action")?,
+        object: columns.get("object")?,
+        detail: columns.json("detail")?,
+    })
+}

@@ -1,0 +1,272 @@
+//! Actions a step decided, kept until they ended.
+//!
+//! An action is written with the stage that decided it and run after that commit. It may run twice
+//! (a crash between doing and noting), so actions are idempotent. Invariant: `seq` counts up within
+//! a target and never repeats.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::any::AnyRow;
+
+use super::columns::{Columns, all};
+use super::error::{StoreError, during};
+use super::ids;
+use super::open::{Store, Tx, commit};
+
+const TABLE: &str = "outbox";
+
+/// Where an action is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionState {
+    Pending,
+    /// Started and not known to have ended: after a restart its effect is unknown.
+    Running,
+    Done,
+    Failed,
+}
+
+impl ActionState {
+    /// The word in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Pending, Self::Running, Self::Done, Self::Failed]
+            .into_iter()
+            .find(|state| state.as_str() == word)
+    }
+}
+
+/// How an action ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionOutcome {
+    Done,
+    Failed,
+}
+
+impl ActionOutcome {
+    const fn state(self) -> ActionState {
+        match self {
+            Self::Done => ActionState::Done,
+            Self::Failed => ActionState::Failed,
+        }
+    }
+}
+
+/// An action to be run after the commit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewAction {
+    pub action: Value,
+}
+
+/// The end of an action, to be written with the step that takes it in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FinishedAction {
+    pub id: i64,
+    pub outcome: ActionOutcome,
+    pub result: Value,
+}
+
+/// A row of the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Action {
+    pub id: i64,
+    pub operation_uid: String,
+    pub machine: String,
+    /// Position within the target, from 1.
+    pub seq: i64,
+    pub action: Value,
+    pub state: ActionState,
+    /// How often it was started; more than 1 after a crash.
+    pub starts: i64,
+    pub result: Option<Value>,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Table `outbox`.
+#[derive(Debug, Clone, Copy)]
+pub struct Outbox<'s> {
+    store: &'s Store,
+}
+
+impl Store {
+    /// The actions of the operation engine.
+    pub const fn outbox(&self) -> Outbox<'_> {
+        Outbox { store: self }
+    }
+}
+
+impl Outbox<'_> {
+    /// Actions not yet started, oldest first.
+    pub async fn pending(&self) -> Result<Vec<Action>, StoreError> {
+        self.in_state(ActionState::Pending).await
+    }
+
+    /// Actions started and not ended: at start-up, those a crash interrupted.
+    pub async fn running(&self) -> Result<Vec<Action>, StoreError> {
+        self.in_state(ActionState::Running).await
+    }
+
+    /// All actions of a target in order of `seq`.
+    pub async fn of_target(
+        &self,
+        operation_uid: &str,
+        machine: &str,
+    ) -> Result<Vec<Action>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, operation_uid, machine, seq, action, state, starts, result, created_at,
+                 started_at, finished_at
+             FROM outbox WHERE operation_uid = $1 AND machine = $2 ORDER BY seq",
+        )
+        .bind(operation_uid)
+        .bind(machine)
+        .fetch_all(self.store.pool())
+        .await
+        .map_err(during("outbox.of_target"))?;
+        all(&rows, from_row)
+    }
+
+    /// Marks an action as being run, from `pending` or again from `running` after a restart.
+    ///
+    /// # Errors
+    /// `ActionState` when it has ended or is unknown: do not run it.
+    pub async fn start(&self, id: i64, now: Timestamp) -> Result<(), StoreError> {
+        let started = sqlx::query(
+            "UPDATE outbox SET state = 'running', starts = starts + 1, started_at = $2
+             WHERE id = $1 AND state IN ('pending', 'running')",
+        )
+        .bind(id)
+        .bind(now.as_microsecond())
+        .execute(self.store.pool())
+        .await
+        .map_err(during("outbox.start"))?;
+        if started.rows_affected() == 1 {
+            Ok(())
+        } else {
+            Err(StoreError::ActionState {
+                id,
+                expected: "pending or running",
+            })
+        }
+    }
+
+    /// Writes the end of an action on its own; [`super::CommitTarget::finished_actions`] does it
+    /// together with the step that takes the result in, and is to be preferred.
+    ///
+    /// # Errors
+    /// `ActionState` when it has already ended or is unknown.
+    pub async fn finish(
+        &self,
+        finished: &FinishedAction,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.store.begin("outbox.finish").await?;
+        finish(&mut tx, finished, now).await?;
+        commit(tx, "outbox.finish").await
+    }
+
+    async fn in_state(&self, state: ActionState) -> Result<Vec<Action>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, operation_uid, machine, seq, action, state, starts, result, created_at,
+                 started_at, finished_at
+             FROM outbox WHERE state = $1 ORDER BY id",
+        )
+        .bind(state.as_str())
+        .fetch_all(self.store.pool())
+        .await
+        .map_err(during("outbox.in_state"))?;
+        all(&rows, from_row)
+    }
+}
+
+pub(super) async fn insert(
+    tx: &mut Tx,
+    operation_uid: &str,
+    machine: &str,
+    actions: &[NewAction],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if actions.is_empty() {
+        return Ok(());
+    }
+    let last_seq: i64 = sqlx::query_scalar(
+        "SELECT COALESCE(MAX(seq), 0) FROM outbox WHERE operation_uid = $1 AND machine = $2",
+    )
+    .bind(operation_uid)
+    .bind(machine)
+    .fetch_one(&mut **tx)
+    .await
+    .map_err(during("outbox.append"))?;
+    let first = ids::take(tx, actions.len()).await?;
+    for ((id, seq), action) in (first..).zip(last_seq + 1..).zip(actions) {
+        sqlx::query(
+            "INSERT INTO outbox (id, operation_uid, machine, seq, action, state, starts, created_at)
+             VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6)",
+        )
+        .bind(id)
+        .bind(operation_uid)
+        .bind(machine)
+        .bind(seq)
+        .bind(action.action.to_string())
+        .bind(now.as_microsecond())
+        .execute(&mut **tx)
+        .await
+        .map_err(during("outbox.append"))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn finish(
+    tx: &mut Tx,
+    finished: &FinishedAction,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let written = sqlx::query(
+        "UPDATE outbox SET state = $2, result = $3, finished_at = $4
+         WHERE id = $1 AND state IN ('pending', 'running')",
+    )
+    .bind(finished.id)
+    .bind(finished.outcome.state().as_str())
+    .bind(finished.result.to_string())
+    .bind(now.as_microsecond())
+    .execute(&mut **tx)
+    .await
+    .map_err(during("outbox.finish"))?;
+    if written.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::ActionState {
+            id: finished.id,
+            expected: "pending or running",
+        })
+    }
+}
+
+fn from_row(row: &AnyRow) -> Result<Action, StoreError> {
+    let columns = Columns::new(TABLE, row);
+    let result = match columns.get::<Option<String>>("result")? {
+        Some(_) => Some(columns.json("result")?),
+        None => None,
+    };
+    Ok(Action {
+        id: columns.get("id")?,
+        operation_uid: columns.get("operation_uid")?,
+        machine: columns.get("machine")?,
+        seq: columns.get("seq")?,
+        action: columns.json("action")?,
+        state: columns.word("state", ActionState::parse)?,
+        starts: columns.get("starts")?,
+        result,
+        created_at: columns.time("created_at")?,
+        started_at: columns.optional_time("started_at")?,
+        finished_at: columns.optional_time("finished_at")?,
+    })
+}
