@@ -1,1 +1,84 @@
-//! Placeholder until the module lands.
+//! The command line of `metalman`: what can be asked, and which function answers. Not where
+//! settings are defined; those are in `config`. Invariant: standard output carries results only,
+//! everything else goes to standard error.
+
+use std::io::{self, Write as _};
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::{
+    config::{self, ConfigArgs},
+    serve, telemetry,
+};
+
+/// Network boot, power and day-2 operations for the bare-metal machines of one site.
+#[derive(Debug, Parser)]
+#[command(name = "metalman", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the appliance
+    #[command(alias = "serve-pxe")]
+    Serve(Box<ConfigArgs>),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check the configuration that `serve` would run with, and name every mistake
+    Check(Box<ConfigArgs>),
+    /// Print a configuration file with every setting, its default and its meaning
+    Example,
+}
+
+impl Cli {
+    /// Parses the arguments of the process; ends it with a message when they are wrong or ask for
+    /// help.
+    pub fn from_command_line() -> Self {
+        let command = Self::command()
+            .mut_subcommand("serve", config::describe_defaults)
+            .mut_subcommand("config", |c| {
+                c.mut_subcommand("check", config::describe_defaults)
+            });
+        let parsed = Self::from_arg_matches(&command.get_matches());
+        parsed.unwrap_or_else(|error| error.exit())
+    }
+
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// With context fit for the person at the terminal.
+    pub async fn run(self) -> Result<()> {
+        match self.command {
+            Command::Serve(args) => {
+                let config = args.load()?;
+                telemetry::install(config.log.format, &config.log.filter)?;
+                serve::run(config).await
+            }
+            Command::Config(ConfigCommand::Check(args)) => {
+                args.load()?;
+                print("the configuration is good\n")
+            }
+            Command::Config(ConfigCommand::Example) => print(&config::example()),
+            Command::Version => print(concat!("metalman ", env!("CARGO_PKG_VERSION"), "\n")),
+        }
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // `metalman … | head` is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("write to standard output"),
+    }
+}

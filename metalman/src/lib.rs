@@ -11,7 +11,6 @@ pub mod domain;
 pub mod driver;
 pub mod health;
 pub mod kube;
-pub mod ports;
 pub mod serve;
 pub mod site;
 pub mod standalone;

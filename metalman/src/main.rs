@@ -1,3 +1,24 @@
-//! Command line.
+//! The `metalman` program: crypto provider, command line, exit code. Everything else is in the
+//! library.
 
-fn main() {}
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use metalman::cli::Cli;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Refused only if one is installed already, and then that one is used.
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .ok();
+    match Cli::from_command_line().run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            writeln!(io::stderr().lock(), "metalman: {error:#}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! From what is written to what the program runs on. Reads the files that settings name (secrets),
+//! touches nothing else. Invariant: keeps going after a mistake, so that one run names them all.
+
+use std::{
+    net::Ipv4Addr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use secrecy::SecretString;
+use url::Url;
+
+use super::{
+    checked::{ClusterConfig, Config, DatabaseConfig, DhcpMode, LogConfig, OperationConfig},
+    problem::Problems,
+    wire::{WireConfig, WireDhcp, WireOperation, defaults},
+};
+use crate::telemetry::{self, LogFormat};
+
+const DURATION_CURE: &str = "write a duration such as 5s, 500ms or 2m";
+
+impl TryFrom<WireConfig> for Config {
+    type Error = Problems;
+
+    fn try_from(wire: WireConfig) -> Result<Self, Problems> {
+        let wire = wire.over(defaults());
+        let mut problems = Problems::default();
+        let p = &mut problems;
+        let state_dir = folder(p, "state_dir", &wire.state_dir.clone().unwrap_or_default());
+        let cache_dir = match &wire.cache_dir {
+            Some(dir) => folder(p, "cache_dir", dir),
+            None => state_dir.join("cache"),
+        };
+        let config = Self {
+            site: site(p, wire.site.as_deref().unwrap_or_default()),
+            cache_dir,
+            cluster: cluster(p, &wire),
+            apiserver_url: wire.apiserver_url.as_deref().and_then(|u| https_url(p, u)),
+            bind_address: address(p, wire.bind_address.as_deref().unwrap_or_default()),
+            serve_url: wire.serve_url.as_deref().and_then(|u| serve_url(p, u)),
+            database: database(p, &wire, &state_dir),
+            default_netboot_image: wire.default_netboot_image.clone(),
+            default_netboot_pull_secret: wire
+                .default_netboot_pull_secret
+                .as_deref()
+                .and_then(|name| pull_secret(p, name)),
+            stop_timeout: duration(
+                p,
+                "stop_timeout",
+                wire.stop_timeout.as_deref(),
+                Duration::from_secs(1)..=Duration::from_mins(10),
+            ),
+            dhcp: dhcp_mode(p, &wire.dhcp),
+            dhcp_port: port(p, "dhcp.port", wire.dhcp.port),
+            tftp_port: port(p, "tftp.port", wire.tftp.port),
+            http_port: port(p, "http.port", wire.http.port),
+            health_port: port(p, "health.port", wire.health.port),
+            web_port: port(p, "web.port", wire.web.port),
+            operation: operation(p, &wire.operation),
+            log: log(p, wire.log.format.as_deref(), wire.log.filter.as_deref()),
+            state_dir,
+        };
+        distinct_ports(p, &config);
+        if problems.0.is_empty() {
+            Ok(config)
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+fn site(p: &mut Problems, value: &str) -> String {
+    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let good = value.len() <= 63
+        && value.chars().all(inner)
+        && edge(value.chars().next())
+        && edge(value.chars().last());
+    if !good {
+        p.add(
+            "site",
+            value,
+            "not a Kubernetes label value",
+            "use at most 63 letters, digits, '-', '_' and '.', starting and ending with a letter or digit",
+        );
+    }
+    value.to_owned()
+}
+
+fn folder(p: &mut Problems, key: &'static str, path: &Path) -> PathBuf {
+    match std::path::absolute(path) {
+        Ok(path) => path,
+        Err(error) => {
+            let value = path.display().to_string();
+            p.add(
+                key,
+                value,
+                format!("not a usable path ({error})"),
+                "write an absolute path",
+            );
+            path.to_owned()
+        }
+    }
+}
+
+fn cluster(p: &mut Problems, wire: &WireConfig) -> ClusterConfig {
+    let port = port(p, "api.port", wire.api.port);
+    match (wire.standalone.unwrap_or(false), &wire.kubeconfig) {
+        (true, None) => ClusterConfig::Embedded { port },
+        (false, Some(path)) => ClusterConfig::Kubeconfig(folder(p, "kubeconfig", path)),
+        (false, None) => ClusterConfig::Inferred,
+        (true, Some(path)) => {
+            p.add(
+                "kubeconfig",
+                path.display().to_string(),
+                "standalone mode serves its own API and writes its own kubeconfig",
+                "remove either kubeconfig or standalone",
+            );
+            ClusterConfig::Embedded { port }
+        }
+    }
+}
+
+fn https_url(p: &mut Problems, value: &str) -> Option<Url> {
+    let url = Url::parse(value)
+        .ok()
+        .filter(|u| u.scheme() == "https" && u.has_host());
+    if url.is_none() {
+        p.add(
+            "apiserver_url",
+            value,
+            "not an https URL",
+            "write https://HOST:PORT",
+        );
+    }
+    url
+}
+
+fn serve_url(p: &mut Problems, value: &str) -> Option<Url> {
+    let good = |u: &Url| {
+        u.scheme() == "http" && u.has_host() && u.query().is_none() && u.fragment().is_none()
+    };
+    let url = Url::parse(value).ok().filter(good);
+    if url.is_none() {
+        p.add(
+            "serve_url",
+            value,
+            "not a plain http URL (firmware and GRUB speak no TLS here)",
+            "write http://ADDRESS:PORT",
+        );
+    }
+    url
+}
+
+fn address(p: &mut Problems, value: &str) -> Ipv4Addr {
+    value.parse().unwrap_or_else(|_| {
+        p.add(
+            "bind_address",
+            value,
+            "not an IPv4 address",
+            "write the address of this appliance in the boot network, or 0.0.0.0 for all",
+        );
+        Ipv4Addr::UNSPECIFIED
+    })
+}
+
+fn database(p: &mut Problems, wire: &WireConfig, state_dir: &Path) -> DatabaseConfig {
+    let embedded = || DatabaseConfig::Url(sqlite_url(&state_dir.join("metalman.db")));
+    match (&wire.database_url, &wire.database_url_file) {
+        (None, None) => embedded(),
+        (Some(url), None) => {
+            check_database_url(p, "database_url", url);
+            if Url::parse(url).is_ok_and(|u| u.password().is_some()) {
+                p.add(
+                    "database_url",
+                    "(hidden)",
+                    "a password in a flag or in this file can be read by others",
+                    "put the URL into a file of its own and name it in database_url_file",
+                );
+            }
+            DatabaseConfig::Url(url.clone())
+        }
+        (None, Some(path)) => match std::fs::read_to_string(path) {
+            Ok(text) => {
+                check_database_url(p, "database_url_file", text.trim());
+                DatabaseConfig::Secret(SecretString::from(text.trim().to_owned()))
+            }
+            Err(error) => {
+                let value = path.display().to_string();
+                p.add(
+                    "database_url_file",
+                    value,
+                    format!("cannot be read ({error})"),
+                    "write a file this user can read, holding only the URL",
+                );
+                embedded()
+            }
+        },
+        (Some(_), Some(path)) => {
+            let value = path.display().to_string();
+            p.add(
+                "database_url_file",
+                value,
+                "database_url is set too",
+                "keep one of the two",
+            );
+            embedded()
+        }
+    }
+}
+
+fn sqlite_url(file: &Path) -> String {
+    format!("sqlite://{}", file.display())
+}
+
+fn check_database_url(p: &mut Problems, key: &'static str, url: &str) {
+    let known = ["sqlite:", "postgres://", "postgresql://"];
+    if !known.iter().any(|scheme| url.starts_with(scheme)) {
+        p.add(
+            key,
+            "(hidden)",
+            "neither SQLite nor PostgreSQL",
+            "write sqlite://FILE or postgres://USER@HOST/NAME",
+        );
+    }
+}
+
+fn pull_secret(p: &mut Problems, value: &str) -> Option<(String, String)> {
+    let parts = value.split_once('/').filter(|(namespace, name)| {
+        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
+    });
+    if parts.is_none() {
+        p.add(
+            "default_netboot_pull_secret",
+            value,
+            "not NAMESPACE/NAME",
+            "write both parts",
+        );
+    }
+    parts.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+}
+
+fn dhcp_mode(p: &mut Problems, wire: &WireDhcp) -> DhcpMode {
+    match (&wire.interface, wire.auto_interface.unwrap_or(false)) {
+        (None, false) => DhcpMode::Relay,
+        (None, true) => DhcpMode::AutoInterface,
+        (Some(name), auto) => {
+            if auto {
+                let cure = "keep one of the two";
+                p.add(
+                    "dhcp.auto_interface",
+                    "true",
+                    "dhcp.interface is set too",
+                    cure,
+                );
+            }
+            // IFNAMSIZ is 16 with the closing NUL.
+            if name.is_empty() || name.len() > 15 || name.contains(['/', ' ']) {
+                let cure = "write a name that `ip link` lists";
+                p.add("dhcp.interface", name, "not the name of an interface", cure);
+            }
+            DhcpMode::Interface(name.clone())
+        }
+    }
+}
+
+fn operation(p: &mut Problems, wire: &WireOperation) -> OperationConfig {
+    OperationConfig {
+        max_attempts: count(p, "operation.max_attempts", wire.max_attempts, 1..=100),
+        poll_interval: duration(
+            p,
+            "operation.poll_interval",
+            wire.poll_interval.as_deref(),
+            Duration::from_millis(100)..=Duration::from_hours(1),
+        ),
+        max_concurrent_machines: count(
+            p,
+            "operation.max_concurrent_machines",
+            wire.max_concurrent_machines,
+            1..=1000,
+        ),
+    }
+}
+
+fn log(p: &mut Problems, format: Option<&str>, filter: Option<&str>) -> LogConfig {
+    let format = match format.unwrap_or_default() {
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        other => {
+            p.add("log.format", other, "no such format", "write text or json");
+            LogFormat::Text
+        }
+    };
+    let filter = filter.unwrap_or_default();
+    if let Err(wrong) = telemetry::check_filter(filter) {
+        p.add(
+            "log.filter",
+            filter,
+            wrong,
+            "write a level, or directives such as metalman=debug",
+        );
+    }
+    LogConfig {
+        format,
+        filter: filter.to_owned(),
+    }
+}
+
+fn port(p: &mut Problems, key: &'static str, value: Option<i64>) -> u16 {
+    let value = value.unwrap_or_default();
+    u16::try_from(value)
+        .ok()
+        .filter(|port| *port != 0)
+        .unwrap_or_else(|| {
+            p.add(
+                key,
+                value.to_string(),
+                "not a port",
+                "write a number from 1 to 65535",
+            );
+            0
+        })
+}
+
+fn count(
+    p: &mut Problems,
+    key: &'static str,
+    value: Option<i64>,
+    range: RangeInclusive<u32>,
+) -> u32 {
+    let value = value.unwrap_or_default();
+    u32::try_from(value)
+        .ok()
+        .filter(|n| range.contains(n))
+        .unwrap_or_else(|| {
+            let cure = format!("write a number from {} to {}", range.start(), range.end());
+            p.add(key, value.to_string(), "out of range", cure);
+            *range.start()
+        })
+}
+
+fn duration(
+    p: &mut Problems,
+    key: &'static str,
+    value: Option<&str>,
+    range: RangeInclusive<Duration>,
+) -> Duration {
+    let value = value.unwrap_or_default();
+    let parsed = value
+        .parse::<SignedDuration>()
+        .ok()
+        .and_then(|d| Duration::try_from(d).ok());
+    match parsed {
+        Some(duration) if range.contains(&duration) => duration,
+        Some(_) => {
+            let cure = format!("write one from {:?} to {:?}", range.start(), range.end());
+            p.add(key, value, "out of range", cure);
+            *range.start()
+        }
+        None => {
+            p.add(key, value, "not a duration", DURATION_CURE);
+            *range.start()
+        }
+    }
+}
+
+/// Two services on one port of one protocol cannot both start; said here rather than by the second
+/// bind.
+fn distinct_ports(p: &mut Problems, config: &Config) {
+    let api = match config.cluster {
+        ClusterConfig::Embedded { port } => port,
+        ClusterConfig::Kubeconfig(_) | ClusterConfig::Inferred => 0,
+    };
+    let tcp = [
+        ("http.port", config.http_port),
+        ("health.port", config.health_port),
+        ("web.port", config.web_port),
+        ("api.port", api),
+    ];
+    let udp = [
+        ("dhcp.port", config.dhcp_port),
+        ("tftp.port", config.tftp_port),
+    ];
+    for family in [&tcp[..], &udp[..]] {
+        for (at, (key, port)) in family.iter().enumerate() {
+            let earlier = family
+                .iter()
+                .take(at)
+                .find(|(_, other)| other == port && *port != 0);
+            if let Some((other, _)) = earlier {
+                p.add(
+                    key,
+                    port.to_string(),
+                    format!("{other} is the same"),
+                    "choose another port",
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the program runs on. Made only by `check.rs`; every value is present and plausible.
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use url::Url;
+
+use crate::telemetry::LogFormat;
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Value of the site label; empty for machines without one.
+    pub site: String,
+    /// Absolute folder for what must survive a restart.
+    pub state_dir: PathBuf,
+    /// Absolute folder for unpacked images.
+    pub cache_dir: PathBuf,
+    /// Which API server the appliance works with.
+    pub cluster: ClusterConfig,
+    /// URL of the API server as hosts reach it, where it differs from what the cluster says.
+    pub apiserver_url: Option<Url>,
+    /// Address everything listens on; unspecified means all.
+    pub bind_address: Ipv4Addr,
+    /// URL of the HTTP server as hosts reach it, without a trailing slash; `None` = derive it from
+    /// the addresses found at start-up.
+    pub serve_url: Option<Url>,
+    /// Where the store is.
+    pub database: DatabaseConfig,
+    /// Netboot image of machines that name none.
+    pub default_netboot_image: Option<String>,
+    /// `(namespace, name)` of its pull secret.
+    pub default_netboot_pull_secret: Option<(String, String)>,
+    /// Bound of a graceful stop.
+    pub stop_timeout: Duration,
+    /// How DHCP requests reach us.
+    pub dhcp: DhcpMode,
+    /// UDP port of the DHCP server.
+    pub dhcp_port: u16,
+    /// UDP port of the TFTP server.
+    pub tftp_port: u16,
+    /// TCP port of the HTTP server for hosts.
+    pub http_port: u16,
+    /// TCP port of health and metrics.
+    pub health_port: u16,
+    /// TCP port of the web UI.
+    pub web_port: u16,
+    /// How operations are run.
+    pub operation: OperationConfig,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// Which API server the appliance works with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterConfig {
+    /// Our own, on this TCP port.
+    Embedded {
+        /// TCP port of the embedded API.
+        port: u16,
+    },
+    /// The one of this kubeconfig.
+    Kubeconfig(PathBuf),
+    /// In-cluster credentials, else the usual kubeconfig of the user.
+    Inferred,
+}
+
+/// How DHCP requests reach us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DhcpMode {
+    /// As broadcasts on this interface.
+    Interface(String),
+    /// As broadcasts on the interface that has the bind address.
+    AutoInterface,
+    /// Only through relays.
+    Relay,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone)]
+pub enum DatabaseConfig {
+    /// A URL without a password.
+    Url(String),
+    /// A URL read from a file, which may hold a password.
+    Secret(SecretString),
+}
+
+/// How operations are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationConfig {
+    /// External action attempts per target, at least 1.
+    pub max_attempts: u32,
+    /// Pause between two looks at a running operation.
+    pub poll_interval: Duration,
+    /// Machines of one operation worked on at the same time, at least 1.
+    pub max_concurrent_machines: u32,
+}
+
+/// Logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Shape of the lines.
+    pub format: LogFormat,
+    /// Directives that parse.
+    pub filter: String,
+}
+
+impl Config {
+    /// Where a service with this port listens.
+    pub fn listen(&self, port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(self.bind_address, port)
+    }
+}

@@ -1,0 +1,284 @@
+//! What may be written: one type for the file, the flags and the environment, so that each setting
+//! is named and described once. Not checked; that is `check.rs`.
+//!
+//! Invariant: the clap id of a setting is its key path in the file, and the flag is the key path
+//! with hyphens (`dhcp.auto_interface` is `--dhcp-auto-interface`). A test holds this.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+/// Where the configuration comes from: a file and what is laid over it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigArgs {
+    /// Configuration file (TOML); flags and environment win over it
+    #[arg(
+        long = "config",
+        id = "config",
+        value_name = "FILE",
+        env = "METALMAN_CONFIG"
+    )]
+    pub file: Option<PathBuf>,
+    /// Settings given on the command line.
+    #[command(flatten)]
+    pub flags: WireConfig,
+}
+
+/// Defines a table of the file: every field is an `Option`, every field is also a flag.
+macro_rules! table {
+    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize, Serialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $($(#[$field_meta])* pub $field: Option<$kind>,)* }
+
+        impl $name {
+            /// `self` where it says something, else `below`.
+            fn over(self, below: Self) -> Self {
+                Self { $($field: self.$field.or(below.$field),)* }
+            }
+        }
+    };
+}
+
+/// Everything that can be set. Numbers and addresses are kept as written, so that one run of the
+/// checks can name every mistake.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WireConfig {
+    /// Site this appliance serves: it owns machines whose label unbounded-cloud.io/site has this
+    /// value; empty means machines without that label
+    #[arg(long, id = "site", value_name = "NAME")]
+    pub site: Option<String>,
+    /// Folder for everything that must survive a restart: database, keys, kubeconfig
+    #[arg(long, id = "state_dir", value_name = "DIR", env = "METALMAN_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Folder for unpacked images; may be emptied while metalman is stopped [default: cache in the
+    /// state folder]
+    #[arg(long, id = "cache_dir", value_name = "DIR", env = "METALMAN_CACHE_DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Serve a Kubernetes-compatible API of our own instead of using a cluster
+    #[arg(long, id = "standalone", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub standalone: Option<bool>,
+    /// Kubeconfig of the cluster [default: in-cluster credentials, else the usual kubeconfig]
+    #[arg(
+        long,
+        id = "kubeconfig",
+        value_name = "FILE",
+        env = "METALMAN_KUBECONFIG"
+    )]
+    pub kubeconfig: Option<PathBuf>,
+    /// URL of the API server as hosts reach it, if it differs from what the cluster says
+    #[arg(
+        long,
+        id = "apiserver_url",
+        value_name = "URL",
+        env = "METALMAN_APISERVER_URL"
+    )]
+    pub apiserver_url: Option<String>,
+    /// IPv4 address of this appliance that all services listen on
+    #[arg(long, id = "bind_address", value_name = "IP")]
+    pub bind_address: Option<String>,
+    /// URL of the HTTP server as hosts reach it [default: http:// with the bind address (or the
+    /// address of the DHCP interface) and the HTTP port]
+    #[arg(long, id = "serve_url", value_name = "URL")]
+    pub serve_url: Option<String>,
+    /// Database without a password: sqlite://FILE or postgres://USER@HOST/NAME [default:
+    /// metalman.db in the state folder]
+    #[arg(long, id = "database_url", value_name = "URL")]
+    pub database_url: Option<String>,
+    /// File that holds the database URL, for one with a password
+    #[arg(
+        long,
+        id = "database_url_file",
+        value_name = "FILE",
+        env = "METALMAN_DATABASE_URL_FILE"
+    )]
+    pub database_url_file: Option<PathBuf>,
+    /// Netboot image of machines that name none: a registry reference or oci-layout:DIR
+    #[arg(long, id = "default_netboot_image", value_name = "IMAGE")]
+    pub default_netboot_image: Option<String>,
+    /// Pull secret for the default netboot image
+    #[arg(
+        long,
+        id = "default_netboot_pull_secret",
+        value_name = "NAMESPACE/NAME"
+    )]
+    pub default_netboot_pull_secret: Option<String>,
+    /// How long a graceful stop may take
+    #[arg(long, id = "stop_timeout", value_name = "DURATION")]
+    pub stop_timeout: Option<String>,
+    /// The DHCP server.
+    #[command(flatten)]
+    pub dhcp: WireDhcp,
+    /// The TFTP server.
+    #[command(flatten)]
+    pub tftp: WireTftp,
+    /// The HTTP server.
+    #[command(flatten)]
+    pub http: WireHttp,
+    /// Health and metrics.
+    #[command(flatten)]
+    pub health: WireHealth,
+    /// The embedded API.
+    #[command(flatten)]
+    pub api: WireApi,
+    /// The web UI.
+    #[command(flatten)]
+    pub web: WireWeb,
+    /// The operation engine.
+    #[command(flatten)]
+    pub operation: WireOperation,
+    /// Logs.
+    #[command(flatten)]
+    pub log: WireLog,
+}
+
+table! {
+/// DHCP: on an interface, or for relays when no interface is given.
+WireDhcp {
+    /// Answer DHCP broadcasts on this interface; without it only relayed requests are answered
+    #[arg(long = "dhcp-interface", id = "dhcp.interface", value_name = "NAME")]
+    interface: String,
+    /// Find the interface by the bind address instead of by name
+    #[arg(long = "dhcp-auto-interface", id = "dhcp.auto_interface", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    auto_interface: bool,
+    /// UDP port of the DHCP server
+    #[arg(long = "dhcp-port", id = "dhcp.port", value_name = "PORT")]
+    port: i64,
+}}
+
+table! {
+/// TFTP: first boot files only.
+WireTftp {
+    /// UDP port of the TFTP server
+    #[arg(long = "tftp-port", id = "tftp.port", value_name = "PORT")]
+    port: i64,
+}}
+
+table! {
+/// HTTP: boot files, images, callbacks of hosts.
+WireHttp {
+    /// TCP port of the HTTP server for hosts
+    #[arg(long = "http-port", id = "http.port", value_name = "PORT")]
+    port: i64,
+}}
+
+table! {
+/// Health and metrics.
+WireHealth {
+    /// TCP port of /healthz, /readyz and /metrics
+    #[arg(long = "health-port", id = "health.port", value_name = "PORT")]
+    port: i64,
+}}
+
+table! {
+/// The embedded API of standalone mode.
+WireApi {
+    /// TCP port of the embedded API (TLS); only used in standalone mode
+    #[arg(long = "api-port", id = "api.port", value_name = "PORT")]
+    port: i64,
+}}
+
+table! {
+/// The web UI.
+WireWeb {
+    /// TCP port of the web UI (TLS)
+    #[arg(long = "web-port", id = "web.port", value_name = "PORT")]
+    port: i64,
+}}
+
+table! {
+/// How operations are run.
+WireOperation {
+    /// How often an action on a machine is tried before its target fails
+    #[arg(long = "operation-max-attempts", id = "operation.max_attempts", value_name = "COUNT")]
+    max_attempts: i64,
+    /// How often a running operation looks at its machines
+    #[arg(long = "operation-poll-interval", id = "operation.poll_interval", value_name = "DURATION")]
+    poll_interval: String,
+    /// How many machines of one operation are worked on at the same time
+    #[arg(long = "operation-max-concurrent-machines", id = "operation.max_concurrent_machines", value_name = "COUNT")]
+    max_concurrent_machines: i64,
+}}
+
+table! {
+/// Logs, written to standard error.
+WireLog {
+    /// text or json
+    #[arg(long = "log-format", id = "log.format", value_name = "FORMAT")]
+    format: String,
+    /// What is logged: a level, or directives such as info,metalman=debug
+    #[arg(long = "log-filter", id = "log.filter", value_name = "DIRECTIVES", env = "METALMAN_LOG")]
+    filter: String,
+}}
+
+impl WireConfig {
+    /// `self` where it says something, else `below`.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        Self {
+            site: self.site.or(below.site),
+            state_dir: self.state_dir.or(below.state_dir),
+            cache_dir: self.cache_dir.or(below.cache_dir),
+            standalone: self.standalone.or(below.standalone),
+            kubeconfig: self.kubeconfig.or(below.kubeconfig),
+            apiserver_url: self.apiserver_url.or(below.apiserver_url),
+            bind_address: self.bind_address.or(below.bind_address),
+            serve_url: self.serve_url.or(below.serve_url),
+            database_url: self.database_url.or(below.database_url),
+            database_url_file: self.database_url_file.or(below.database_url_file),
+            default_netboot_image: self.default_netboot_image.or(below.default_netboot_image),
+            default_netboot_pull_secret: self
+                .default_netboot_pull_secret
+                .or(below.default_netboot_pull_secret),
+            stop_timeout: self.stop_timeout.or(below.stop_timeout),
+            dhcp: self.dhcp.over(below.dhcp),
+            tftp: self.tftp.over(below.tftp),
+            http: self.http.over(below.http),
+            health: self.health.over(below.health),
+            api: self.api.over(below.api),
+            web: self.web.over(below.web),
+            operation: self.operation.over(below.operation),
+            log: self.log.over(below.log),
+        }
+    }
+}
+
+/// What holds when nobody says anything. Settings that are absent here have no default value, or
+/// one that depends on others (see their texts).
+pub(super) fn defaults() -> WireConfig {
+    WireConfig {
+        site: Some(String::new()),
+        state_dir: Some(PathBuf::from("/var/lib/metalman")),
+        standalone: Some(false),
+        bind_address: Some("0.0.0.0".to_owned()),
+        stop_timeout: Some("30s".to_owned()),
+        dhcp: WireDhcp {
+            interface: None,
+            auto_interface: Some(false),
+            port: Some(67),
+        },
+        tftp: WireTftp { port: Some(69) },
+        http: WireHttp { port: Some(8880) },
+        health: WireHealth { port: Some(8081) },
+        api: WireApi { port: Some(6443) },
+        web: WireWeb { port: Some(8443) },
+        operation: WireOperation {
+            max_attempts: Some(3),
+            poll_interval: Some("5s".to_owned()),
+            max_concurrent_machines: Some(10),
+        },
+        log: WireLog {
+            format: Some("text".to_owned()),
+            filter: Some("info".to_owned()),
+        },
+        ..WireConfig::default()
+    }
+}
+
+/// The flag that sets the value at a key path.
+pub(super) fn flag_of(key: &str) -> String {
+    format!("--{}", key.replace(['.', '_'], "-"))
+}
