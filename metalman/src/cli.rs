@@ -2,7 +2,10 @@
 //! settings are defined; those are in `config`. Invariant: standard output carries results only,
 //! everything else goes to standard error.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -28,6 +31,12 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print the custom resource definitions as YAML
+    Crd {
+        /// Write one file per definition into this folder instead
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Print the version
     Version,
 }
@@ -69,9 +78,27 @@ impl Cli {
                 print("the configuration is good\n")
             }
             Command::Config(ConfigCommand::Example) => print(&config::example()),
+            Command::Crd { out } => crds(out.as_deref()),
             Command::Version => print(concat!("metalman ", env!("CARGO_PKG_VERSION"), "\n")),
         }
     }
+}
+
+fn crds(out: Option<&Path>) -> Result<()> {
+    let files = metalman_api::crd::files().context("write the definitions as YAML")?;
+    let Some(dir) = out else {
+        let text: String = files
+            .iter()
+            .map(|(_, yaml)| format!("---\n{yaml}"))
+            .collect();
+        return print(&text);
+    };
+    std::fs::create_dir_all(dir).with_context(|| format!("create folder {}", dir.display()))?;
+    for (name, yaml) in files {
+        let path = dir.join(name);
+        std::fs::write(&path, yaml).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn print(text: &str) -> Result<()> {
