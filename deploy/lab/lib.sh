@@ -1,0 +1,89 @@
+# shellcheck shell=bash
+# Names, addresses and processes of the lab; sourced by up, down and env.
+# Everything the lab starts runs in its own network namespace and has a file in $LAB/run; everything it writes is below $LAB.
+
+REPO=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../..")
+# shellcheck source=deploy/prelude.sh
+. "$REPO/deploy/prelude.sh"
+
+# A second lab beside the first wants a name, a folder and two ports of its own.
+NS=${METALMAN_LAB_NAME:-metalman-lab}
+LAB=${METALMAN_LAB_DIR:-$HOME/.local/state/$NS}
+API_PORT=${METALMAN_LAB_API_PORT:-16443}
+WEB_PORT=${METALMAN_LAB_WEB_PORT:-18443}
+IMAGES=${METALMAN_IMAGE_DIR:-$LAB/images}
+
+GATEWAY=10.77.0.1
+SITE=lab
+DISK_SIZE=4G
+BIN=$REPO/target/x86_64-unknown-linux-gnu
+
+# Facts about machine number N.
+node_name() { echo "node-$1"; }
+node_mac() { printf '52:54:00:77:00:1%d\n' "$1"; }
+node_ip() { echo "10.77.0.1$1"; }
+node_bmc_ip() { echo "10.77.1.$1"; }
+node_uuid() { printf '77000000-0000-4000-8000-52540077001%d\n' "$1"; }
+node_serial() { echo "LAB$1"; }
+node_disk() { echo "$LAB/disks/node-$1.raw"; }
+node_console() { echo "$LAB/serial/node-$1.log"; }
+
+in_ns() { ip netns exec "$NS" "$@"; }
+ns_exists() { [ -e "/run/netns/$NS" ]; }
+
+# The number of machines the running lab was made with; 0 without one.
+lab_size() { cat "$LAB/run/machines" 2>/dev/null || echo 0; }
+
+# start NAME CMD…: runs CMD in the background with its output in $LAB/log/NAME.log. The pid file also holds the start time,
+# so that a number that was given to somebody else meanwhile is not taken for ours.
+start() {
+    local name=$1 pid
+    shift
+    is_running "$name" && return
+    setsid "$@" </dev/null >>"$LAB/log/$name.log" 2>&1 &
+    pid=$!
+    printf '%s %s\n' "$pid" "$(start_time "$pid")" >"$LAB/run/$name.pid"
+}
+
+# Field 22 of /proc/PID/stat, counted behind the command name, which may hold spaces.
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+is_running() {
+    local pid began
+    read -r pid began 2>/dev/null <"$LAB/run/$1.pid" || return 1
+    [ -n "$began" ] && [ "$(start_time "$pid")" = "$began" ]
+}
+
+# stop NAME: TERM, then KILL after ten seconds.
+stop() {
+    local pid i
+    if is_running "$1"; then
+        read -r pid _ <"$LAB/run/$1.pid"
+        kill -TERM "$pid" 2>/dev/null || true
+        for ((i = 0; i < 100; i++)); do
+            is_running "$1" || break
+            sleep 0.1
+        done
+        is_running "$1" && { warn "$1 did not stop within 10 s, killing it" && kill -KILL "$pid" 2>/dev/null; }
+    fi
+    rm -f "$LAB/run/$1.pid"
+}
+
+# wait_for SECONDS NAME WHAT CMD…: polls CMD; fails with the last lines of NAME's log when NAME ends or the time is over.
+wait_for() {
+    local limit=$((SECONDS + $1)) name=$2 what=$3
+    shift 3
+    until "$@" >/dev/null 2>&1; do
+        if ! is_running "$name"; then
+            tail -n 25 "$LAB/log/$name.log" >&2
+            die "$name ended while waiting for $what; its log: $LAB/log/$name.log"
+        fi
+        if ((SECONDS > limit)); then
+            tail -n 25 "$LAB/log/$name.log" >&2
+            die "no $what within the time; log: $LAB/log/$name.log"
+        fi
+        sleep 0.2
+    done
+}
+
+kube() { KUBECONFIG=$LAB/kubeconfig "$LAB/bin/kubectl" "$@"; }
