@@ -87,11 +87,8 @@ impl Cli {
 fn crds(out: Option<&Path>) -> Result<()> {
     let files = metalman_api::crd::files().context("write the definitions as YAML")?;
     let Some(dir) = out else {
-        let text: String = files
-            .iter()
-            .map(|(_, yaml)| format!("---\n{yaml}"))
-            .collect();
-        return print(&text);
+        let documents: Vec<_> = files.into_iter().map(|(_, yaml)| yaml).collect();
+        return print(&format!("---\n{}", documents.join("---\n")));
     };
     std::fs::create_dir_all(dir).with_context(|| format!("create folder {}", dir.display()))?;
     for (name, yaml) in files {
