@@ -1,0 +1,161 @@
+//! What the appliance remembers about one target of one operation: the journal's content.
+//!
+//! Invariant: only the driver writes it, and only with what [`crate::domain::step()`] returned.
+
+use jiff::Timestamp;
+use metalman_api::operation::{OperationKind, Phase, Stage};
+use serde::{Deserialize, Serialize};
+
+/// State of one machine inside one operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetState {
+    /// What is done.
+    pub kind: OperationKind,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Current step; `None` before the start and after the end.
+    pub stage: Option<Stage>,
+    /// When the current step began.
+    pub stage_since: Timestamp,
+    /// When the target left Pending.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub completed_at: Option<Timestamp>,
+    /// End of the current wait.
+    pub deadline: Option<Timestamp>,
+    /// External actions tried in the current step.
+    pub attempts: i32,
+    /// When the last one was tried.
+    pub last_attempt_at: Option<Timestamp>,
+    /// Install attempts, each with its own token.
+    pub install_attempts: i32,
+    /// When the current install attempt was armed; older sightings do not count.
+    #[serde(default)]
+    pub armed_at: Option<Timestamp>,
+    /// Percent of the image written.
+    pub percent: Option<u8>,
+    /// CamelCase reason: of the failure, or of the wait.
+    pub reason: String,
+    /// What it waits for, or why it ended.
+    pub message: String,
+    /// Machine generation when it started.
+    pub machine_generation: Option<i64>,
+    /// Boot id the host last reported before the start.
+    pub boot_id_before: Option<String>,
+    /// Frozen inputs of a repave.
+    pub input: Option<FrozenInput>,
+    /// When the installer proved the write.
+    pub image_written_at: Option<Timestamp>,
+    /// The BMC cannot remove a boot override.
+    #[serde(default)]
+    pub clear_unsupported: bool,
+    /// Proofs, oldest first.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Images of a repave, resolved once and kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrozenInput {
+    /// Machine image as the Machine asks for it.
+    pub host_image: String,
+    /// Its digest.
+    pub host_image_digest: String,
+    /// Boot environment as the Machine or the appliance asks for it.
+    pub netboot_image: String,
+    /// Its digest.
+    pub netboot_image_digest: String,
+    /// SHA-256 the disk must have.
+    pub raw_sha256: String,
+}
+
+/// One proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What was seen.
+    pub kind: String,
+    /// When.
+    pub at: Timestamp,
+    /// Detail for people.
+    #[serde(default)]
+    pub detail: String,
+}
+
+impl TargetState {
+    /// A target that has not started.
+    pub fn new(kind: OperationKind, now: Timestamp) -> Self {
+        Self {
+            kind,
+            phase: Phase::Pending,
+            stage: None,
+            stage_since: now,
+            started_at: None,
+            completed_at: None,
+            deadline: None,
+            attempts: 0,
+            last_attempt_at: None,
+            install_attempts: 0,
+            armed_at: None,
+            percent: None,
+            reason: "Pending".into(),
+            message: "target recorded".into(),
+            machine_generation: None,
+            boot_id_before: None,
+            input: None,
+            image_written_at: None,
+            clear_unsupported: false,
+            evidence: Vec::new(),
+        }
+    }
+
+    /// Enters a step: attempts and deadline start afresh.
+    pub(super) fn enter(&mut self, stage: Stage, now: Timestamp, message: impl Into<String>) {
+        self.phase = Phase::InProgress;
+        self.stage = Some(stage);
+        self.stage_since = now;
+        self.attempts = 0;
+        self.last_attempt_at = None;
+        self.deadline = None;
+        self.reason = "InProgress".into();
+        self.message = message.into();
+    }
+
+    /// Ends the target with proof.
+    pub(super) fn complete(&mut self, now: Timestamp, message: impl Into<String>) {
+        self.phase = Phase::Complete;
+        self.end(now, "Succeeded", message);
+    }
+
+    /// Ends the target without effect.
+    pub(super) fn fail(&mut self, now: Timestamp, reason: &str, message: impl Into<String>) {
+        self.phase = Phase::Failed;
+        self.end(now, reason, message);
+    }
+
+    fn end(&mut self, now: Timestamp, reason: &str, message: impl Into<String>) {
+        self.completed_at = Some(now);
+        self.deadline = None;
+        self.reason = reason.into();
+        self.message = message.into();
+    }
+
+    /// Counts one external action.
+    pub(super) fn attempt(&mut self, now: Timestamp) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.last_attempt_at = Some(now);
+    }
+
+    /// Keeps a proof; the list stays short.
+    pub(super) fn prove(&mut self, kind: &str, at: Timestamp, detail: impl Into<String>) {
+        const KEPT: usize = 16;
+        let detail = detail.into();
+        if self.evidence.iter().any(|e| e.kind == kind && e.at == at) {
+            return;
+        }
+        self.evidence.push(Evidence { kind: kind.into(), at, detail });
+        if self.evidence.len() > KEPT {
+            self.evidence.remove(0);
+        }
+    }
+}
