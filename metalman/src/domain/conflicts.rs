@@ -52,7 +52,11 @@ mod tests {
 
     #[test]
     fn the_older_one_goes_first_and_ties_go_by_name() {
-        let all = [contender("b", 1, &["m"]), contender("a", 1, &["m"]), contender("c", 0, &["x"])];
+        let all = [
+            contender("b", 1, &["m"]),
+            contender("a", 1, &["m"]),
+            contender("c", 0, &["x"]),
+        ];
         assert_eq!(waits_for("b", &all), Some("a"));
         assert_eq!(waits_for("a", &all), None);
         assert_eq!(waits_for("c", &all), None);
@@ -60,9 +64,15 @@ mod tests {
 
     #[test]
     fn two_systems_behind_one_bmc_do_not_wait_for_each_other() {
-        let one: BTreeSet<_> = keys("n1", Some(("https://bmc/", Some("1")))).into_iter().collect();
-        let two: BTreeSet<_> = keys("n2", Some(("https://BMC", Some("2")))).into_iter().collect();
-        let same: BTreeSet<_> = keys("n3", Some(("https://bmc", Some("1")))).into_iter().collect();
+        let one: BTreeSet<_> = keys("n1", Some(("https://bmc/", Some("1"))))
+            .into_iter()
+            .collect();
+        let two: BTreeSet<_> = keys("n2", Some(("https://BMC", Some("2"))))
+            .into_iter()
+            .collect();
+        let same: BTreeSet<_> = keys("n3", Some(("https://bmc", Some("1"))))
+            .into_iter()
+            .collect();
         assert!(one.is_disjoint(&two));
         assert!(!one.is_disjoint(&same));
     }

@@ -51,9 +51,10 @@ pub fn followed(
             | OperationKind::HostPowerOn
             | OperationKind::NodeReboot
             | OperationKind::AgentUpgrade
-            | OperationKind::AgentReset => {
-                OperationCounters { reboot_counter: spec.reboot_counter, ..status }
-            }
+            | OperationKind::AgentReset => OperationCounters {
+                reboot_counter: spec.reboot_counter,
+                ..status
+            },
         }),
         Phase::Pending | Phase::InProgress | Phase::Failed => None,
     }
@@ -64,7 +65,10 @@ mod tests {
     use super::*;
 
     fn counters(reboot: i64, repave: i64) -> OperationCounters {
-        OperationCounters { reboot_counter: reboot, repave_counter: repave }
+        OperationCounters {
+            reboot_counter: reboot,
+            repave_counter: repave,
+        }
     }
 
     #[test]
@@ -72,7 +76,10 @@ mod tests {
         let request = wanted("n1", counters(3, 2), counters(2, 1)).unwrap();
         assert_eq!(request.name, "n1-repave-2");
         assert_eq!(request.kind, OperationKind::HostReplace);
-        assert_eq!(followed(&request, Phase::InProgress, counters(3, 2), counters(2, 1)), None);
+        assert_eq!(
+            followed(&request, Phase::InProgress, counters(3, 2), counters(2, 1)),
+            None
+        );
         let after = followed(&request, Phase::Complete, counters(3, 2), counters(2, 1)).unwrap();
         assert_eq!(after, counters(3, 2));
         assert_eq!(wanted("n1", counters(3, 2), after), None);
@@ -86,6 +93,9 @@ mod tests {
             followed(&request, Phase::Complete, counters(3, 1), counters(2, 1)),
             Some(counters(3, 1))
         );
-        assert_eq!(followed(&request, Phase::Failed, counters(3, 1), counters(2, 1)), None);
+        assert_eq!(
+            followed(&request, Phase::Failed, counters(3, 1), counters(2, 1)),
+            None
+        );
     }
 }

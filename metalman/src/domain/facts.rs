@@ -171,12 +171,18 @@ pub struct Facts {
 impl Facts {
     /// Power reading taken at or after `since`.
     pub fn power_since(&self, since: Timestamp) -> Option<(Power, Timestamp)> {
-        self.power.as_ref().filter(|r| r.at >= since).map(|r| (r.value, r.at))
+        self.power
+            .as_ref()
+            .filter(|r| r.at >= since)
+            .map(|r| (r.value, r.at))
     }
 
     /// Boot override reading taken at or after `since`.
     pub fn boot_override_since(&self, since: Timestamp) -> Option<BootOverride> {
-        self.boot_override.as_ref().filter(|r| r.at >= since).map(|r| r.value)
+        self.boot_override
+            .as_ref()
+            .filter(|r| r.at >= since)
+            .map(|r| r.value)
     }
 
     /// Failure of a BMC call at or after `since`.

@@ -37,7 +37,10 @@ pub fn check(kind: OperationKind, machine: Option<&MachineFacts>) -> Result<(), 
     if !machine.has_redfish {
         return refuse(
             "UnsupportedTarget",
-            format!("Machine {name} has no BMC: set spec.pxe.redfish to use {}", kind.as_str()),
+            format!(
+                "Machine {name} has no BMC: set spec.pxe.redfish to use {}",
+                kind.as_str()
+            ),
         );
     }
     if kind != OperationKind::HostReplace {
@@ -99,12 +102,18 @@ mod tests {
         assert_eq!(reason(replace, None), "MachineNotFound");
         assert_eq!(reason(replace, Some(&good())), "ok");
         for (change, want) in [
-            ((|m| m.owned = false) as fn(&mut MachineFacts), "TargetNoLongerOwned"),
+            (
+                (|m| m.owned = false) as fn(&mut MachineFacts),
+                "TargetNoLongerOwned",
+            ),
             (|m| m.has_redfish = false, "UnsupportedTarget"),
             (|m| m.leases = 0, "NoLease"),
             (|m| m.image = None, "NoImage"),
             (|m| m.netboot_image = None, "NoNetbootImage"),
-            (|m| m.conflict = Some("MAC is also claimed by n2".into()), "AddressConflict"),
+            (
+                |m| m.conflict = Some("MAC is also claimed by n2".into()),
+                "AddressConflict",
+            ),
         ] {
             let mut machine = good();
             change(&mut machine);
@@ -114,7 +123,11 @@ mod tests {
 
     #[test]
     fn power_kinds_need_only_a_bmc() {
-        let machine = MachineFacts { leases: 0, image: None, ..good() };
+        let machine = MachineFacts {
+            leases: 0,
+            image: None,
+            ..good()
+        };
         assert_eq!(reason(OperationKind::HostReboot, Some(&machine)), "ok");
     }
 }

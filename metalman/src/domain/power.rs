@@ -92,7 +92,11 @@ fn towards(
     if let Some((power, at)) = reading
         && power == wanted
     {
-        let kind = if wanted == Power::Off { "PowerOff" } else { "PowerOn" };
+        let kind = if wanted == Power::Off {
+            "PowerOff"
+        } else {
+            "PowerOn"
+        };
         next.prove(kind, at, "read back from the BMC");
         return Progress::Reached;
     }
@@ -118,14 +122,19 @@ fn towards(
         if next.stage != Some(waiting) && next.attempts > 0 {
             next.stage = Some(waiting);
         }
-        next.deadline = next.last_attempt_at.and_then(|at| at.checked_add(limits.resend).ok());
+        next.deadline = next
+            .last_attempt_at
+            .and_then(|at| at.checked_add(limits.resend).ok());
         next.reason = "WaitingForPower".into();
         next.message = match trouble {
             Some(trouble) => format!("{}; will try again", trouble.message),
             None => format!(
                 "waiting for power state {}, last read {}",
                 wanted.as_str(),
-                facts.power.as_ref().map_or("nothing yet", |r| r.value.as_str())
+                facts
+                    .power
+                    .as_ref()
+                    .map_or("nothing yet", |r| r.value.as_str())
             ),
         };
     }
@@ -147,8 +156,11 @@ pub(super) fn actions_of(
     let has_reading = facts.power_since(next.stage_since).is_some();
     let overdue = next.attempts > 0 && now.duration_since(since) >= limits.resend;
     if (next.attempts == 0 && has_reading) || overdue {
-        let waiting =
-            if command == Action::ForceOff { Stage::WaitingOff } else { Stage::WaitingOn };
+        let waiting = if command == Action::ForceOff {
+            Stage::WaitingOff
+        } else {
+            Stage::WaitingOn
+        };
         next.stage = Some(waiting);
         next.attempt(now);
         next.deadline = now.checked_add(limits.resend).ok();
@@ -176,12 +188,7 @@ pub(super) fn read_when_stale(now: Timestamp, facts: &Facts, limits: &Limits) ->
     }
 }
 
-fn power_on(
-    now: Timestamp,
-    next: &mut TargetState,
-    facts: &Facts,
-    limits: &Limits,
-) -> Vec<Action> {
+fn power_on(now: Timestamp, next: &mut TargetState, facts: &Facts, limits: &Limits) -> Vec<Action> {
     if !matches!(next.stage, Some(Stage::PoweringOn | Stage::WaitingOn)) {
         next.enter(Stage::PoweringOn, now, "powering on");
     }
@@ -190,7 +197,11 @@ fn power_on(
     }
     match (next.kind, &next.boot_id_before) {
         (OperationKind::HostReboot, Some(_)) => {
-            next.enter(Stage::WaitingBoot, now, "waiting for the host to report its new boot");
+            next.enter(
+                Stage::WaitingBoot,
+                now,
+                "waiting for the host to report its new boot",
+            );
             next.deadline = now.checked_add(limits.first_boot).ok();
         }
         _ => next.complete(now, "power is on"),
@@ -247,7 +258,10 @@ pub(super) fn clear_boot(
             Vec::new()
         }
         // Without trouble the command may have been lost in a restart of the appliance.
-        None if next.last_attempt_at.is_some_and(|at| now.duration_since(at) < limits.poll) => {
+        None if next
+            .last_attempt_at
+            .is_some_and(|at| now.duration_since(at) < limits.poll) =>
+        {
             Vec::new()
         }
         Some(_) | None => {
@@ -271,7 +285,10 @@ fn wait_for_boot(
         && boot.first_seen >= started
     {
         next.prove("NewBootId", boot.first_seen, &boot.boot_id);
-        next.complete(now, format!("the host runs with new boot id {}", boot.boot_id));
+        next.complete(
+            now,
+            format!("the host runs with new boot id {}", boot.boot_id),
+        );
     } else if next.deadline.is_some_and(|deadline| now >= deadline) {
         next.fail(
             now,

@@ -24,7 +24,11 @@ pub(super) fn step(
             if power::power_off(now, next, facts, limits) == Progress::Waiting {
                 return power::actions_of(next, facts, limits, now, Action::ForceOff);
             }
-            next.enter(Stage::SettingBoot, now, "setting network boot for the next start");
+            next.enter(
+                Stage::SettingBoot,
+                now,
+                "setting network boot for the next start",
+            );
             next.install_attempts = next.install_attempts.saturating_add(1);
             next.percent = None;
             next.armed_at = Some(now);
@@ -37,7 +41,11 @@ pub(super) fn step(
             match power::drive_on(now, next, facts, limits) {
                 Err(actions) => actions,
                 Ok(()) => {
-                    next.enter(Stage::WaitingRepave, now, "waiting for the machine to netboot");
+                    next.enter(
+                        Stage::WaitingRepave,
+                        now,
+                        "waiting for the machine to netboot",
+                    );
                     next.deadline = now.checked_add(limits.netboot).ok();
                     Vec::new()
                 }
@@ -63,17 +71,16 @@ pub(super) fn step(
 
 fn token_end(now: Timestamp, limits: &Limits) -> Timestamp {
     // Unclaimed tokens end with the netboot wait; a claimed one serves its installer to the end.
-    now.checked_add(limits.netboot.saturating_add(limits.resend)).unwrap_or(now)
+    now.checked_add(limits.netboot.saturating_add(limits.resend))
+        .unwrap_or(now)
 }
 
-fn prepare(
-    now: Timestamp,
-    next: &mut TargetState,
-    facts: &Facts,
-    limits: &Limits,
-) -> Vec<Action> {
+fn prepare(now: Timestamp, next: &mut TargetState, facts: &Facts, limits: &Limits) -> Vec<Action> {
     next.deadline = next.stage_since.checked_add(limits.prepare).ok();
-    if let Some(trouble) = facts.trouble_since(next.stage_since).filter(|t| !t.transient) {
+    if let Some(trouble) = facts
+        .trouble_since(next.stage_since)
+        .filter(|t| !t.transient)
+    {
         next.fail(now, &trouble.reason, &trouble.message);
         return Vec::new();
     }
@@ -119,12 +126,7 @@ fn prepare(
     }
 }
 
-fn set_boot(
-    now: Timestamp,
-    next: &mut TargetState,
-    facts: &Facts,
-    limits: &Limits,
-) -> Vec<Action> {
+fn set_boot(now: Timestamp, next: &mut TargetState, facts: &Facts, limits: &Limits) -> Vec<Action> {
     if facts.boot_override_since(next.stage_since) == Some(BootOverride::Network) {
         next.prove("BootOverrideSet", now, "read back from the BMC");
         next.enter(Stage::PoweringOn, now, "powering on");
@@ -141,10 +143,17 @@ fn set_boot(
             next.message = format!("{}; will try again", trouble.message);
             return Vec::new();
         }
-    } else if next.last_attempt_at.is_some_and(|at| now.duration_since(at) < limits.poll) {
+    } else if next
+        .last_attempt_at
+        .is_some_and(|at| now.duration_since(at) < limits.poll)
+    {
         return Vec::new();
     } else if next.attempts >= limits.max_attempts {
-        next.fail(now, "BootOverrideIgnored", "the BMC shows no network boot after the command");
+        next.fail(
+            now,
+            "BootOverrideIgnored",
+            "the BMC shows no network boot after the command",
+        );
         return Vec::new();
     }
     next.attempt(now);
@@ -178,7 +187,10 @@ fn wait_for_write(
     if let Some(latest) = latest {
         next.reason = "Installing".into();
         next.message.clone_from(&latest.detail);
-        if matches!(latest.kind, SightingKind::Claimed | SightingKind::Progress(_)) {
+        if matches!(
+            latest.kind,
+            SightingKind::Claimed | SightingKind::Progress(_)
+        ) {
             next.deadline = latest.at.checked_add(limits.install_silence).ok();
         }
     } else {
@@ -192,7 +204,11 @@ fn wait_for_write(
 }
 
 fn written(now: Timestamp, next: &mut TargetState, at: Timestamp, hash: &str) -> Vec<Action> {
-    let wanted = next.input.as_ref().map(|input| input.raw_sha256.as_str()).unwrap_or_default();
+    let wanted = next
+        .input
+        .as_ref()
+        .map(|input| input.raw_sha256.as_str())
+        .unwrap_or_default();
     if hash != wanted {
         let message = format!(
             "the installer read back sha256:{hash} from the disk, the image has sha256:{wanted}"
@@ -203,7 +219,11 @@ fn written(now: Timestamp, next: &mut TargetState, at: Timestamp, hash: &str) ->
     next.percent = Some(100);
     next.image_written_at = Some(at);
     next.prove("ImageWritten", at, format!("disk content is sha256:{hash}"));
-    next.enter(Stage::ClearingBoot, now, "image written and verified; removing the boot override");
+    next.enter(
+        Stage::ClearingBoot,
+        now,
+        "image written and verified; removing the boot override",
+    );
     next.attempt(now);
     vec![Action::RevokeTokens, Action::ClearBootOverride]
 }
@@ -243,23 +263,34 @@ fn again_or_fail(
     detail: &str,
 ) -> Vec<Action> {
     if next.install_attempts >= limits.max_attempts {
-        let message = format!("{detail} (after {} installation attempts)", next.install_attempts);
+        let message = format!(
+            "{detail} (after {} installation attempts)",
+            next.install_attempts
+        );
         next.fail(now, reason, message);
         return Vec::new();
     }
-    next.enter(Stage::PoweringOff, now, format!("{detail}; starting installation again"));
+    next.enter(
+        Stage::PoweringOff,
+        now,
+        format!("{detail}; starting installation again"),
+    );
     vec![Action::RevokeTokens, Action::ReadSystem]
 }
 
 /// Says how far the machine came, from what was seen last.
 fn diagnose(facts: &Facts, since: Timestamp) -> String {
     let seen = |wanted: fn(&SightingKind) -> bool| {
-        facts.sightings.iter().any(|s| s.at >= since && wanted(&s.kind))
+        facts
+            .sightings
+            .iter()
+            .any(|s| s.at >= since && wanted(&s.kind))
     };
     if seen(|k| matches!(k, SightingKind::Claimed)) {
         "the installer stopped reporting; look at the machine's console".into()
     } else if seen(|k| matches!(k, SightingKind::GrubInstall)) {
-        "GRUB was told to install, but the installer never reported; kernel or initrd did not start".into()
+        "GRUB was told to install, but the installer never reported; kernel or initrd did not start"
+            .into()
     } else if seen(|k| matches!(k, SightingKind::BootFile)) {
         "the boot loader was fetched, but GRUB never asked for its configuration; Secure Boot may have refused it".into()
     } else if seen(|k| matches!(k, SightingKind::Dhcp)) {
@@ -280,8 +311,16 @@ fn wait_for_first_boot(
         boot.first_seen >= written && Some(&boot.boot_id) != next.boot_id_before.as_ref()
     });
     if let Some(boot) = fresh {
-        next.prove("FirstBoot", boot.first_seen, format!("boot id {}", boot.boot_id));
-        if facts.machine.as_ref().is_some_and(|machine| machine.kubernetes) {
+        next.prove(
+            "FirstBoot",
+            boot.first_seen,
+            format!("boot id {}", boot.boot_id),
+        );
+        if facts
+            .machine
+            .as_ref()
+            .is_some_and(|machine| machine.kubernetes)
+        {
             next.enter(Stage::WaitingNode, now, "waiting for the Node to register");
             next.deadline = now.checked_add(limits.node).ok();
         } else {
@@ -306,7 +345,11 @@ fn wait_for_node(now: Timestamp, next: &mut TargetState, facts: &Facts) -> Vec<A
         .as_ref()
         .filter(|node| node.created_at >= written || Some(node.boot_id.as_str()) == boot_id);
     if let Some(node) = registered {
-        next.prove("NodeRegistered", node.created_at, format!("boot id {}", node.boot_id));
+        next.prove(
+            "NodeRegistered",
+            node.created_at,
+            format!("boot id {}", node.boot_id),
+        );
         next.complete(now, "the Node has registered");
     } else if next.deadline.is_some_and(|deadline| now >= deadline) {
         next.fail(

@@ -153,7 +153,11 @@ impl TargetState {
         if self.evidence.iter().any(|e| e.kind == kind && e.at == at) {
             return;
         }
-        self.evidence.push(Evidence { kind: kind.into(), at, detail });
+        self.evidence.push(Evidence {
+            kind: kind.into(),
+            at,
+            detail,
+        });
         if self.evidence.len() > KEPT {
             self.evidence.remove(0);
         }

@@ -32,8 +32,11 @@ pub fn operation_status(
             count(Phase::Pending)
         ),
     };
-    let completed_at =
-        if ended { targets.iter().filter_map(|(_, t)| t.completed_at).max() } else { None };
+    let completed_at = if ended {
+        targets.iter().filter_map(|(_, t)| t.completed_at).max()
+    } else {
+        None
+    };
     let reason = match (phase, targets) {
         (Phase::Complete, _) => "Succeeded",
         (Phase::Failed, [(_, only)]) => only.reason.as_str(),
@@ -44,9 +47,23 @@ pub fn operation_status(
     let at = completed_at
         .or_else(|| targets.iter().map(|(_, t)| t.stage_since).max())
         .unwrap_or(Timestamp::UNIX_EPOCH);
-    let verdict = if phase == Phase::Complete { "True" } else { "False" };
-    let mut conditions = vec![condition("Completed", verdict, reason, &message, at, generation)];
-    if targets.iter().any(|(_, t)| t.kind == OperationKind::HostReplace) {
+    let verdict = if phase == Phase::Complete {
+        "True"
+    } else {
+        "False"
+    };
+    let mut conditions = vec![condition(
+        "Completed",
+        verdict,
+        reason,
+        &message,
+        at,
+        generation,
+    )];
+    if targets
+        .iter()
+        .any(|(_, t)| t.kind == OperationKind::HostReplace)
+    {
         conditions.extend(milestones(targets, generation));
     }
     keep_transition_times(&mut conditions, previous);
@@ -59,7 +76,10 @@ pub fn operation_status(
             [(_, only)] => only.machine_generation,
             _ => None,
         },
-        targets: targets.iter().map(|(machine, t)| target_status(machine, t)).collect(),
+        targets: targets
+            .iter()
+            .map(|(machine, t)| target_status(machine, t))
+            .collect(),
         conditions,
     }
 }
@@ -126,7 +146,12 @@ fn milestones(targets: &[(String, TargetState)], generation: Option<i64>) -> Vec
     .map(|(kind, evidence, reason)| {
         let times: Option<Vec<Timestamp>> = targets
             .iter()
-            .map(|(_, t)| t.evidence.iter().rfind(|e| e.kind == evidence).map(|e| e.at))
+            .map(|(_, t)| {
+                t.evidence
+                    .iter()
+                    .rfind(|e| e.kind == evidence)
+                    .map(|e| e.at)
+            })
             .collect();
         match times.and_then(|times| times.into_iter().max()) {
             Some(at) => condition(kind, "True", reason, "", at, generation),
@@ -162,8 +187,9 @@ pub fn condition(
 /// `lastTransitionTime` moves only when `status` does (Kubernetes API conventions).
 pub fn keep_transition_times(conditions: &mut [Condition], previous: &[Condition]) {
     for condition in conditions {
-        if let Some(old) =
-            previous.iter().find(|p| p.type_ == condition.type_ && p.status == condition.status)
+        if let Some(old) = previous
+            .iter()
+            .find(|p| p.type_ == condition.type_ && p.status == condition.status)
         {
             condition.last_transition_time = old.last_transition_time.clone();
         }
@@ -205,8 +231,10 @@ mod tests {
 
     #[test]
     fn a_single_target_lends_its_reason() {
-        let only =
-            [("n1".to_owned(), target(OperationKind::HostReplace, Phase::Failed, "NoLease"))];
+        let only = [(
+            "n1".to_owned(),
+            target(OperationKind::HostReplace, Phase::Failed, "NoLease"),
+        )];
         let status = operation_status(&only, &[], None);
         assert_eq!(status.conditions[0].reason, "NoLease");
         assert_eq!(status.conditions[0].status, "False");
@@ -214,8 +242,22 @@ mod tests {
 
     #[test]
     fn transition_times_stay_while_the_status_stays() {
-        let old = condition("A", "True", "R", "", Timestamp::from_second(1).unwrap(), None);
-        let mut new = [condition("A", "True", "S", "", Timestamp::from_second(2).unwrap(), None)];
+        let old = condition(
+            "A",
+            "True",
+            "R",
+            "",
+            Timestamp::from_second(1).unwrap(),
+            None,
+        );
+        let mut new = [condition(
+            "A",
+            "True",
+            "S",
+            "",
+            Timestamp::from_second(2).unwrap(),
+            None,
+        )];
         keep_transition_times(&mut new, std::slice::from_ref(&old));
         assert_eq!(new[0].last_transition_time, old.last_transition_time);
     }

@@ -99,13 +99,19 @@ pub struct Step {
 pub fn step(now: Timestamp, state: &TargetState, facts: &Facts, limits: &Limits) -> Step {
     let mut next = state.clone();
     if state.phase.is_terminal() {
-        return Step { state: next, actions: Vec::new() };
+        return Step {
+            state: next,
+            actions: Vec::new(),
+        };
     }
     if facts.suspended {
         next.reason = "Suspended".into();
         next.message = "suspended: set spec.suspend to false to go on".into();
         next.deadline = None;
-        return Step { state: next, actions: Vec::new() };
+        return Step {
+            state: next,
+            actions: Vec::new(),
+        };
     }
     let actions = match state.phase {
         Phase::Pending => start(now, &mut next, facts),
@@ -133,7 +139,10 @@ pub fn step(now: Timestamp, state: &TargetState, facts: &Facts, limits: &Limits)
         // Whatever went wrong, the machine must not install later by itself.
         actions = vec![Action::RevokeTokens, Action::ClearBootOverride];
     }
-    Step { state: next, actions }
+    Step {
+        state: next,
+        actions,
+    }
 }
 
 fn start(now: Timestamp, next: &mut TargetState, facts: &Facts) -> Vec<Action> {
@@ -159,7 +168,11 @@ fn start(now: Timestamp, next: &mut TargetState, facts: &Facts) -> Vec<Action> {
             vec![Action::ReadSystem]
         }
         OperationKind::HostPowerOn | OperationKind::HostReboot => {
-            next.enter(Stage::ClearingBoot, now, "removing a left-over boot override");
+            next.enter(
+                Stage::ClearingBoot,
+                now,
+                "removing a left-over boot override",
+            );
             next.attempt(now);
             vec![Action::ClearBootOverride]
         }

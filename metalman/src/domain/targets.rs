@@ -82,8 +82,10 @@ mod tests {
         let mut machine = Machine::default();
         machine.metadata.name = Some(name.into());
         machine.metadata.labels = Some([(SITE_LABEL.to_owned(), site.to_owned())].into());
-        machine.spec.pxe =
-            Some(PxeSpec { redfish: Some(RedfishSpec::default()), ..PxeSpec::default() });
+        machine.spec.pxe = Some(PxeSpec {
+            redfish: Some(RedfishSpec::default()),
+            ..PxeSpec::default()
+        });
         machine
     }
 
@@ -108,9 +110,15 @@ mod tests {
     #[test]
     fn a_reference_finds_its_machine_or_says_it_is_missing() {
         let all = [machine("n1", "a"), machine("n2", "b")];
-        assert_eq!(resolve("a", &by_ref("n1"), all.iter()), Targets::Machines(vec!["n1".into()]));
+        assert_eq!(
+            resolve("a", &by_ref("n1"), all.iter()),
+            Targets::Machines(vec!["n1".into()])
+        );
         assert_eq!(resolve("a", &by_ref("n2"), all.iter()), Targets::NotOurs);
-        assert_eq!(resolve("a", &by_ref("n9"), all.iter()), Targets::Missing("n9".into()));
+        assert_eq!(
+            resolve("a", &by_ref("n9"), all.iter()),
+            Targets::Missing("n9".into())
+        );
     }
 
     #[test]
@@ -120,10 +128,16 @@ mod tests {
             resolve("a", &by_site(Some("a")), all.iter()),
             Targets::Machines(vec!["n1".into(), "n3".into()])
         );
-        assert_eq!(resolve("a", &by_site(Some("b")), all.iter()), Targets::NotOurs);
+        assert_eq!(
+            resolve("a", &by_site(Some("b")), all.iter()),
+            Targets::NotOurs
+        );
         assert!(matches!(
             resolve("a", &by_site(None), all.iter()),
-            Targets::Refused { reason: "InvalidTargetScope", .. }
+            Targets::Refused {
+                reason: "InvalidTargetScope",
+                ..
+            }
         ));
     }
 }

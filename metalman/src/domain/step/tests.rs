@@ -80,7 +80,10 @@ impl World {
     }
 
     fn power(&mut self, power: Power) {
-        self.facts.power = Some(Reading { value: power, at: at(self.now) });
+        self.facts.power = Some(Reading {
+            value: power,
+            at: at(self.now),
+        });
     }
 
     fn tick(&mut self) {
@@ -102,11 +105,16 @@ impl World {
             Action::PowerOn if !self.deaf => self.power(Power::On),
             Action::ForceOff | Action::PowerOn => self.power(current),
             Action::SetNetworkBoot => {
-                self.facts.boot_override =
-                    Some(Reading { value: BootOverride::Network, at: now });
+                self.facts.boot_override = Some(Reading {
+                    value: BootOverride::Network,
+                    at: now,
+                });
             }
             Action::ClearBootOverride => {
-                self.facts.boot_override = Some(Reading { value: BootOverride::None, at: now });
+                self.facts.boot_override = Some(Reading {
+                    value: BootOverride::None,
+                    at: now,
+                });
             }
             Action::PrepareImages => self.facts.images = Images::Ready(frozen()),
             Action::MintToken { .. } | Action::RevokeTokens => {}
@@ -115,7 +123,11 @@ impl World {
 
     fn sight(&mut self, kind: SightingKind, detail: &str) {
         let at = at(self.now + 1);
-        self.facts.sightings.push(Sighting { kind, at, detail: detail.into() });
+        self.facts.sightings.push(Sighting {
+            kind,
+            at,
+            detail: detail.into(),
+        });
         self.now += 1;
     }
 
@@ -171,17 +183,29 @@ fn a_reboot_is_one_off_and_one_on() {
     let mut world = World::new(OperationKind::HostReboot);
     world.run(20);
     assert_eq!(world.state.phase, Phase::Complete, "{:?}", world.state);
-    assert_eq!((world.count(&Action::ForceOff), world.count(&Action::PowerOn)), (1, 1));
+    assert_eq!(
+        (
+            world.count(&Action::ForceOff),
+            world.count(&Action::PowerOn)
+        ),
+        (1, 1)
+    );
     assert_eq!(world.count(&Action::ClearBootOverride), 1);
 }
 
 #[test]
 fn a_reboot_of_a_reporting_host_needs_a_new_boot_id() {
     let mut world = World::new(OperationKind::HostReboot);
-    world.facts.boot = Some(BootSeen { boot_id: "old".into(), first_seen: at(-100) });
+    world.facts.boot = Some(BootSeen {
+        boot_id: "old".into(),
+        first_seen: at(-100),
+    });
     world.run(20);
     assert_eq!(world.state.stage, Some(Stage::WaitingBoot));
-    world.facts.boot = Some(BootSeen { boot_id: "new".into(), first_seen: at(world.now) });
+    world.facts.boot = Some(BootSeen {
+        boot_id: "new".into(),
+        first_seen: at(world.now),
+    });
     world.run(1);
     assert_eq!(world.state.phase, Phase::Complete);
 }
@@ -216,7 +240,13 @@ fn a_refused_password_ends_it_at_once() {
 fn a_repave_goes_through_its_stages_once() {
     let mut world = World::new(OperationKind::HostReplace);
     world.until(Stage::WaitingRepave);
-    assert_eq!((world.count(&Action::ForceOff), world.count(&Action::PowerOn)), (1, 1));
+    assert_eq!(
+        (
+            world.count(&Action::ForceOff),
+            world.count(&Action::PowerOn)
+        ),
+        (1, 1)
+    );
     world.sight(SightingKind::Dhcp, "DHCP");
     world.sight(SightingKind::GrubInstall, "GRUB");
     world.sight(SightingKind::Claimed, "claimed");
@@ -226,16 +256,28 @@ fn a_repave_goes_through_its_stages_once() {
     world.sight(SightingKind::Written("cc".into()), "written");
     world.until(Stage::WaitingBoot);
     assert_eq!(world.count(&Action::RevokeTokens), 1);
-    world.facts.boot = Some(BootSeen { boot_id: "b2".into(), first_seen: at(world.now) });
+    world.facts.boot = Some(BootSeen {
+        boot_id: "b2".into(),
+        first_seen: at(world.now),
+    });
     world.tick();
     assert_eq!(world.state.phase, Phase::Complete, "{:?}", world.state);
-    assert_eq!((world.count(&Action::ForceOff), world.count(&Action::PowerOn)), (1, 1));
+    assert_eq!(
+        (
+            world.count(&Action::ForceOff),
+            world.count(&Action::PowerOn)
+        ),
+        (1, 1)
+    );
 }
 
 #[test]
 fn an_old_boot_report_proves_nothing() {
     let mut world = World::new(OperationKind::HostReplace);
-    world.facts.boot = Some(BootSeen { boot_id: "b1".into(), first_seen: at(-50) });
+    world.facts.boot = Some(BootSeen {
+        boot_id: "b1".into(),
+        first_seen: at(-50),
+    });
     world.until(Stage::WaitingRepave);
     world.sight(SightingKind::Written("cc".into()), "written");
     world.until(Stage::WaitingBoot);
@@ -247,14 +289,23 @@ fn an_old_boot_report_proves_nothing() {
 fn with_kubernetes_the_node_must_register() {
     let mut world = World::new(OperationKind::HostReplace);
     world.facts.machine.as_mut().unwrap().kubernetes = true;
-    world.facts.node = Some(NodeSeen { created_at: at(-500), boot_id: "b1".into() });
+    world.facts.node = Some(NodeSeen {
+        created_at: at(-500),
+        boot_id: "b1".into(),
+    });
     world.until(Stage::WaitingRepave);
     world.sight(SightingKind::Written("cc".into()), "written");
     world.until(Stage::WaitingBoot);
-    world.facts.boot = Some(BootSeen { boot_id: "b2".into(), first_seen: at(world.now) });
+    world.facts.boot = Some(BootSeen {
+        boot_id: "b2".into(),
+        first_seen: at(world.now),
+    });
     world.run(3);
     assert_eq!(world.state.stage, Some(Stage::WaitingNode));
-    world.facts.node = Some(NodeSeen { created_at: at(-500), boot_id: "b2".into() });
+    world.facts.node = Some(NodeSeen {
+        created_at: at(-500),
+        boot_id: "b2".into(),
+    });
     world.run(1);
     assert_eq!(world.state.phase, Phase::Complete);
 }
@@ -273,12 +324,18 @@ fn a_wrong_hash_fails_and_disarms() {
 fn a_disk_refusal_is_final_and_a_lost_download_is_tried_again() {
     let mut world = World::new(OperationKind::HostReplace);
     world.until(Stage::WaitingRepave);
-    world.sight(SightingKind::InstallFailed("DownloadFailed".into()), "lost the server");
+    world.sight(
+        SightingKind::InstallFailed("DownloadFailed".into()),
+        "lost the server",
+    );
     world.tick();
     assert_eq!(world.state.stage, Some(Stage::PoweringOff));
     world.until(Stage::WaitingRepave);
     assert_eq!(world.state.install_attempts, 2);
-    world.sight(SightingKind::InstallFailed("AmbiguousDisk".into()), "two disks");
+    world.sight(
+        SightingKind::InstallFailed("AmbiguousDisk".into()),
+        "two disks",
+    );
     world.tick();
     assert_eq!(world.state.phase, Phase::Failed);
     assert_eq!(world.state.reason, "AmbiguousDisk");
@@ -290,7 +347,11 @@ fn silence_is_diagnosed_and_bounded() {
     world.run(3 * 1300 + 100);
     assert_eq!(world.state.phase, Phase::Failed);
     assert_eq!(world.state.reason, "NoBootProgress");
-    assert!(world.state.message.contains("no DHCP request"), "{}", world.state.message);
+    assert!(
+        world.state.message.contains("no DHCP request"),
+        "{}",
+        world.state.message
+    );
     assert_eq!(world.state.install_attempts, 3);
 }
 
