@@ -1,0 +1,198 @@
+//! The schema itself: site view, refusals, opening.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::json;
+
+use super::{at, sqlite};
+use crate::store::{Backend, SiteObject, Store, StoreError};
+
+fn object(kind: &str, name: &str, version: &str) -> SiteObject {
+    SiteObject {
+        kind: kind.into(),
+        namespace: String::new(),
+        name: name.into(),
+        uid: format!("uid-{name}"),
+        resource_version: version.into(),
+        body: json!({"metadata": {"name": name}}),
+        updated_at: at(0),
+    }
+}
+
+pub(super) async fn the_site_view_is_replaced_whole(store: &Store) {
+    let view = store.site_objects();
+    view.put(&object("Machine", "b", "1")).await.expect("put");
+    view.put(&object("Machine", "b", "2")).await.expect("put");
+    view.put(&object("Machine", "a", "3")).await.expect("put");
+    view.put(&object("Secret", "s", "4")).await.expect("put");
+    let machines = view.all("Machine").await.expect("lists");
+    assert_eq!(
+        machines,
+        [object("Machine", "a", "3"), object("Machine", "b", "2")]
+    );
+    view.delete("Machine", "", "a").await.expect("deleted");
+    view.delete("Machine", "", "a")
+        .await
+        .expect("deleting twice is fine");
+    view.replace_all("Machine", &[object("Machine", "c", "5")])
+        .await
+        .expect("replaced");
+    assert_eq!(
+        view.all("Machine").await.expect("lists"),
+        [object("Machine", "c", "5")]
+    );
+    assert_eq!(view.all("Secret").await.expect("lists").len(), 1);
+    assert!(!format!("{:?}", object("Secret", "s", "4")).contains("metadata"));
+}
+
+pub(super) async fn an_impossible_row_is_named(store: &Store) {
+    store
+        .site_objects()
+        .put(&object("Machine", "a", "1"))
+        .await
+        .expect("put");
+    sqlx::query("UPDATE site_objects SET body = 'no json'")
+        .execute(store.pool())
+        .await
+        .expect("written behind the store's back");
+    let error = store
+        .site_objects()
+        .all("Machine")
+        .await
+        .expect_err("inconsistent");
+    let StoreError::Inconsistent { table, column, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((*table, *column), ("site_objects", "body"));
+    assert!(!error.is_transient());
+}
+
+pub(super) async fn the_database_refuses_unknown_words(store: &Store) {
+    for statement in [
+        "INSERT INTO evidence (id, machine, at, kind, detail) VALUES (1, 'm', 0, 'Rumour', '{}')",
+        "INSERT INTO timeline (id, machine, at, source, text, detail)
+         VALUES (1, 'm', 0, 'gossip', '', '{}')",
+        "INSERT INTO targets (operation_uid, machine, operation_name, kind, version, state,
+             finished, created_at, updated_at) VALUES ('u', 'm', 'o', 'k', 1, '{}', 2, 0, 0)",
+        "INSERT INTO outbox (id, operation_uid, machine, seq, action, state, starts, created_at)
+         VALUES (1, 'no such target', 'm', 1, '{}', 'pending', 0, 0)",
+        "INSERT INTO install_tokens (token, machine, operation_uid, attempt, image_digest,
+             created_at, expires_at, consumed_at) VALUES ('t', 'm', 'u', 1, 'd', 0, 0, 0)",
+    ] {
+        let written = sqlx::query(statement).execute(store.pool()).await;
+        assert!(written.is_err(), "accepted: {statement}");
+    }
+}
+
+pub(super) async fn text_of_any_kind_round_trips(store: &Store) {
+    let mut odd = object("Machine", "ü'\"; DROP TABLE site_objects; --", "1");
+    odd.body = json!({"text": "line\nline\t\u{1F427}", "number": 18_446_744_073_709_551_615_u64,
+                      "nested": [null, true, 1.5]});
+    store.site_objects().put(&odd).await.expect("put");
+    assert_eq!(
+        store.site_objects().all("Machine").await.expect("lists"),
+        [odd]
+    );
+}
+
+#[tokio::test]
+async fn a_database_file_is_private_durable_and_survives() {
+    let (store, folder) = sqlite().await;
+    let path = folder.path().join("metalman.db");
+    store
+        .site_objects()
+        .put(&object("Machine", "a", "1"))
+        .await
+        .expect("put");
+    for file in ["metalman.db", "metalman.db-wal"] {
+        let mode = std::fs::metadata(folder.path().join(file))
+            .expect("exists")
+            .permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600, "{file}");
+    }
+    for (setting, wanted) in [
+        ("PRAGMA synchronous", "2"),
+        ("PRAGMA foreign_keys", "1"),
+        ("PRAGMA busy_timeout", "10000"),
+    ] {
+        let value: i64 = sqlx::query_scalar(setting)
+            .fetch_one(store.pool())
+            .await
+            .expect(setting);
+        assert_eq!(value.to_string(), wanted, "{setting}");
+    }
+    store.close().await;
+    let again = Store::open(&format!("sqlite://{}", path.display()))
+        .await
+        .expect("opens again");
+    assert_eq!(again.backend(), Backend::Sqlite);
+    assert_eq!(
+        again
+            .site_objects()
+            .all("Machine")
+            .await
+            .expect("lists")
+            .len(),
+        1
+    );
+    again.ping().await.expect("answers");
+}
+
+#[tokio::test]
+async fn a_path_with_odd_characters_works() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("a b#c%41.db");
+    let url = format!("sqlite:{}", path.display());
+    let store = Store::open(&url).await.expect("opens");
+    store.ping().await.expect("answers");
+    assert_eq!(
+        std::fs::read_dir(folder.path())
+            .expect("lists")
+            .flatten()
+            .filter(|file| file.path() == path)
+            .count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_database_in_memory_is_one_database() {
+    let store = Store::open("sqlite::memory:").await.expect("opens");
+    store
+        .site_objects()
+        .put(&object("Machine", "a", "1"))
+        .await
+        .expect("put");
+    assert_eq!(
+        store
+            .site_objects()
+            .all("Machine")
+            .await
+            .expect("lists")
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn an_unusable_address_is_named_without_its_password() {
+    for (url, reason) in [
+        ("mysql://root:s3cret@x/y", "DatabaseAddressInvalid"),
+        ("sqlite:", "DatabaseAddressInvalid"),
+        ("sqlite:/no/such/folder/x.db", "DatabaseFileUnusable"),
+    ] {
+        let error = Store::open(url).await.expect_err("unusable");
+        assert_eq!(error.reason(), reason, "{url}");
+        assert!(!format!("{error}").contains("s3cret"));
+    }
+}
+
+#[tokio::test]
+async fn two_programs_may_open_one_file_at_once() {
+    let (store, folder) = sqlite().await;
+    let url = format!("sqlite:{}", folder.path().join("metalman.db").display());
+    let (a, b) = tokio::join!(Store::open(&url), Store::open(&url));
+    a.expect("opens").ping().await.expect("answers");
+    b.expect("opens").ping().await.expect("answers");
+    store.ping().await.expect("answers");
+}
