@@ -14,6 +14,6 @@ CREATE TABLE boot_reports (
     last_seen     BIGINT NOT NULL,
     kernel        TEXT   NOT NULL,
     agent_version TEXT   NOT NULL,
-    machine_uuid  TEXT   NOT NULL,
+    machine_uuid  TEXT,
     PRIMARY KEY (machine, boot_id)
 );

@@ -1,1 +1,17 @@
-//! Placeholder until the module lands.
+//! The boot timeline: turns what boot services, installer and host tell into entries for people
+//! and evidence for the engine, and shows them.
+//!
+//! Deciding what an event means is pure; only [`Recorder`] writes. Invariant: text from the wire
+//! never reaches an entry with control characters, and no token or capability ever does.
+
+mod collapse;
+mod describe;
+mod print;
+mod recorder;
+mod reports;
+mod words;
+
+pub use describe::{entries_of, observed_of};
+pub use print::print;
+pub use recorder::{Recorder, RecorderTask, RunningOperation};
+pub use reports::{boot_reported, install_claimed, install_reported};

@@ -58,7 +58,7 @@ pub struct BootSighting {
     pub at: Timestamp,
     pub kernel: String,
     pub agent_version: String,
-    pub machine_uuid: String,
+    pub machine_uuid: Option<String>,
 }
 
 /// A boot with its first and last report.
@@ -70,7 +70,7 @@ pub struct RecordedBoot {
     pub last_seen: Timestamp,
     pub kernel: String,
     pub agent_version: String,
-    pub machine_uuid: String,
+    pub machine_uuid: Option<String>,
 }
 
 /// Tables `boot_capabilities` and `boot_reports`.
@@ -179,7 +179,7 @@ async fn record(tx: &mut Tx, boot: &BootSighting) -> Result<bool, StoreError> {
     .bind(boot.at.as_microsecond())
     .bind(&boot.kernel)
     .bind(&boot.agent_version)
-    .bind(&boot.machine_uuid)
+    .bind(boot.machine_uuid.as_deref())
     .execute(&mut **tx)
     .await
     .map_err(during("boot_reports.record"))?;
@@ -195,7 +195,7 @@ async fn record(tx: &mut Tx, boot: &BootSighting) -> Result<bool, StoreError> {
     .bind(boot.at.as_microsecond())
     .bind(&boot.kernel)
     .bind(&boot.agent_version)
-    .bind(&boot.machine_uuid)
+    .bind(boot.machine_uuid.as_deref())
     .execute(&mut **tx)
     .await
     .map_err(during("boot_reports.record"))?;

@@ -93,23 +93,22 @@ pub(super) fn during(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreEr
 }
 
 fn is_transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(database) => {
-            let code = database.code().unwrap_or_default();
-            // SQLite: SQLITE_BUSY and SQLITE_LOCKED with their extended codes. PostgreSQL: classes
-            // 08 (connection), 53 (resources), 57P (shutdown), and 40 (serialisation, deadlock).
-            matches!(&*code, "5" | "6" | "261" | "262" | "517" | "773")
-                || (code.len() == 5
-                    && ["08", "53", "57P", "40"]
-                        .iter()
-                        .any(|class| code.starts_with(class)))
-        }
-        // sqlx's enum is open (`non_exhaustive`); what it adds is a defect until shown otherwise.
-        _ => false,
+    if let sqlx::Error::Database(database) = error {
+        let code = database.code().unwrap_or_default();
+        // SQLite: SQLITE_BUSY and SQLITE_LOCKED with their extended codes. PostgreSQL: classes
+        // 08 (connection), 53 (resources), 57P (shutdown), and 40 (serialisation, deadlock).
+        return matches!(&*code, "5" | "6" | "261" | "262" | "517" | "773")
+            || (code.len() == 5
+                && ["08", "53", "57P", "40"]
+                    .iter()
+                    .any(|class| code.starts_with(class)));
     }
+    matches!(
+        error,
+        sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+    )
 }

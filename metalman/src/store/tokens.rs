@@ -139,7 +139,7 @@ impl InstallTokens<'_> {
         now: Timestamp,
     ) -> Result<ClaimOutcome, StoreError> {
         let mut tx = self.store.begin("install_tokens.claim").await?;
-        let taken = sqlx::query(
+        let is_claimed = sqlx::query(
             "UPDATE install_tokens SET claimed_by = $2, claimed_at = $3
              WHERE token = $1 AND claimed_by IS NULL AND revoked_at IS NULL
                  AND consumed_at IS NULL AND expires_at > $3",
@@ -166,7 +166,7 @@ impl InstallTokens<'_> {
             return Ok(ClaimOutcome::Unknown);
         };
         let token = from_row(&row)?;
-        Ok(if taken {
+        Ok(if is_claimed {
             ClaimOutcome::Claimed(token)
         } else {
             refusal(token, boot_id)

@@ -32,8 +32,9 @@ fn action(verb: &str) -> NewAction {
     }
 }
 
-pub(super) async fn a_step_is_written_whole_and_read_back(store: &Store) {
-    let commit = CommitTarget {
+/// The first step of `node-1`, with something for every table.
+fn first_step() -> CommitTarget {
+    CommitTarget {
         history: vec![HistoryEntry {
             at: at(0),
             from: "None".into(),
@@ -58,7 +59,11 @@ pub(super) async fn a_step_is_written_whole_and_read_back(store: &Store) {
             expires_at: at(1000),
         })],
         ..step("node-1", 0)
-    };
+    }
+}
+
+pub(super) async fn a_step_is_written_whole_and_read_back(store: &Store) {
+    let commit = first_step();
     assert_eq!(store.targets().commit(&commit).await.expect("committed"), 1);
 
     let target = store
@@ -72,7 +77,7 @@ pub(super) async fn a_step_is_written_whole_and_read_back(store: &Store) {
     assert_eq!(target.created_at, at(0));
     assert_eq!(
         store.targets().unfinished().await.expect("lists"),
-        [target.clone()]
+        std::slice::from_ref(&target)
     );
     assert_eq!(
         store.targets().of_operation("uid-1").await.expect("lists"),

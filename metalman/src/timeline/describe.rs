@@ -1,0 +1,330 @@
+//! What one event of the boot services means: at most one line for people and one fact for the
+//! engine. Pure.
+
+use netboot::dhcp::arch::{BootClient, ClientArch, NoBootFile};
+use netboot::event::{BootDecision, BootEvent, BootEventKind};
+use serde_json::{Value, json};
+
+use super::words;
+use crate::store::{
+    EvidenceKind, LeaseSeen, NewEvidence, NewTimelineEntry, Observed, TimelineSource,
+    UnknownMacSeen,
+};
+
+/// The line and the fact in an event. Events of unknown machines have neither.
+pub fn entries_of(event: &BootEvent) -> (Option<NewTimelineEntry>, Option<NewEvidence>) {
+    let Some(machine) = &event.machine else {
+        return (None, None);
+    };
+    let detail = detail(event);
+    let line = line(event).map(|(source, text)| NewTimelineEntry {
+        machine: machine.clone(),
+        at: event.at,
+        source,
+        text,
+        detail: detail.clone(),
+        operation: None,
+    });
+    let fact = fact(&event.kind).map(|kind| NewEvidence {
+        machine: machine.clone(),
+        at: event.at,
+        kind,
+        detail,
+    });
+    (line, fact)
+}
+
+/// Everything the store keeps of an event.
+pub fn observed_of(event: &BootEvent) -> Observed {
+    let (line, fact) = entries_of(event);
+    Observed {
+        timeline: line.into_iter().collect(),
+        evidence: fact.into_iter().collect(),
+        leases: lease(event).into_iter().collect(),
+        unknown_macs: unknown_mac(event).into_iter().collect(),
+    }
+}
+
+/// Whether GRUB fetched one of its many small parts, which are told as one line.
+pub(super) fn is_grub_part(path: &str) -> bool {
+    let extension = path.rsplit_once('.').map(|(_, extension)| extension);
+    matches!(extension, Some("mod" | "lst"))
+}
+
+/// Whether loaders ask for this file just in case; its absence says nothing.
+fn is_optional(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    is_grub_part(path)
+        || name.starts_with("revocations")
+        || name.starts_with("shim_certificate")
+        || name.starts_with("grub.cfg-")
+        || path.ends_with("-efi/grub.cfg")
+}
+
+fn detail(event: &BootEvent) -> Value {
+    // A map with text keys always serialises; an empty object is only for the type.
+    let mut detail = serde_json::to_value(&event.kind).unwrap_or_else(|_| json!({}));
+    if let Some(fields) = detail.as_object_mut() {
+        if let Some(path) = fields.get("file").and_then(Value::as_str) {
+            let shown = words::file(path);
+            fields.insert("file".to_owned(), json!(shown));
+        }
+        if let Some(mac) = event.mac {
+            fields.insert("mac".to_owned(), json!(mac));
+        }
+        if let Some(client) = client(&event.kind) {
+            fields.insert("client".to_owned(), json!(client));
+        }
+    }
+    detail
+}
+
+/// `pxe` and `http` are firmware that boots from the network, `other` is an operating system.
+fn client(kind: &BootEventKind) -> Option<&'static str> {
+    let (BootEventKind::DhcpDiscover { vendor_class, .. }
+    | BootEventKind::DhcpRequest { vendor_class, .. }) = kind
+    else {
+        return None;
+    };
+    Some(
+        match BootClient::from_vendor_class(vendor_class.as_deref()) {
+            BootClient::Pxe => "pxe",
+            BootClient::Http => "http",
+            BootClient::Other => "other",
+        },
+    )
+}
+
+fn fact(kind: &BootEventKind) -> Option<EvidenceKind> {
+    match kind {
+        BootEventKind::DhcpDiscover { .. } => Some(EvidenceKind::DhcpDiscover),
+        BootEventKind::DhcpAck { .. } => Some(EvidenceKind::DhcpAck),
+        BootEventKind::TftpDone { file, .. } if !is_grub_part(file) => {
+            Some(EvidenceKind::BootFileServed)
+        }
+        BootEventKind::HttpDone {
+            file,
+            status,
+            bytes,
+            ..
+        } if (200..300).contains(status) && *bytes > 0 && !is_grub_part(file) => {
+            Some(EvidenceKind::BootFileServed)
+        }
+        BootEventKind::Rendered { file, .. } if file.ends_with("grub.cfg") => {
+            Some(EvidenceKind::GrubDecision)
+        }
+        BootEventKind::Rendered { .. }
+        | BootEventKind::TftpDone { .. }
+        | BootEventKind::HttpDone { .. }
+        | BootEventKind::DhcpOffer { .. }
+        | BootEventKind::DhcpRequest { .. }
+        | BootEventKind::DhcpNak { .. }
+        | BootEventKind::DhcpDecline { .. }
+        | BootEventKind::DhcpRelease { .. }
+        | BootEventKind::DhcpInform { .. }
+        | BootEventKind::UnknownMac { .. }
+        | BootEventKind::ForeignServer { .. }
+        | BootEventKind::TftpFailed { .. }
+        | BootEventKind::RenderFailed { .. } => None,
+    }
+}
+
+fn line(event: &BootEvent) -> Option<(TimelineSource, String)> {
+    use TimelineSource::{Dhcp, Grub, Http, Tftp};
+    match &event.kind {
+        BootEventKind::DhcpDiscover { .. }
+        | BootEventKind::DhcpOffer { .. }
+        | BootEventKind::DhcpRequest { .. }
+        | BootEventKind::DhcpAck { .. }
+        | BootEventKind::DhcpNak { .. }
+        | BootEventKind::DhcpDecline { .. }
+        | BootEventKind::DhcpRelease { .. }
+        | BootEventKind::DhcpInform { .. }
+        | BootEventKind::ForeignServer { .. }
+        | BootEventKind::UnknownMac { .. } => dhcp_line(event).map(|text| (Dhcp, text)),
+        BootEventKind::TftpDone {
+            file,
+            bytes,
+            duration_ms,
+            blksize,
+            windowsize,
+            retransmits,
+        } => {
+            let transfer = words::transfer(*bytes, *duration_ms);
+            let again = match retransmits {
+                0 => String::new(),
+                1 => ", 1 retransmit".to_owned(),
+                many => format!(", {many} retransmits"),
+            };
+            let file = words::file(file);
+            let text =
+                format!("TFTP {file} {transfer} (blksize {blksize}, window {windowsize}{again})");
+            Some((Tftp, text))
+        }
+        BootEventKind::TftpFailed { file, reason } => (!is_optional(file)).then(|| {
+            (
+                Tftp,
+                format!(
+                    "TFTP {} failed: {}",
+                    words::file(file),
+                    words::clean(reason)
+                ),
+            )
+        }),
+        BootEventKind::HttpDone {
+            file,
+            bytes,
+            duration_ms,
+            status,
+        } => http_line(file, *bytes, *duration_ms, *status).map(|text| (Http, text)),
+        BootEventKind::Rendered { file, decision, .. } => Some(if file.ends_with("grub.cfg") {
+            let text = match decision {
+                BootDecision::Install => "GRUB is told to start the installer",
+                BootDecision::LocalDisk => "GRUB is told to start from the local disk",
+            };
+            (Grub, text.to_owned())
+        } else {
+            (Http, format!("rendered {}", words::file(file)))
+        }),
+        BootEventKind::RenderFailed {
+            template,
+            line,
+            reason,
+        } => {
+            let place = line.map(|line| format!(" line {line}")).unwrap_or_default();
+            let (template, reason) = (words::clean(template), words::clean(reason));
+            Some((Grub, format!("cannot render {template}{place}: {reason}")))
+        }
+    }
+}
+
+fn dhcp_line(event: &BootEvent) -> Option<String> {
+    let mac = event.mac.map(|mac| mac.to_string()).unwrap_or_default();
+    match &event.kind {
+        BootEventKind::DhcpDiscover { arch, vendor_class } => {
+            let client = match BootClient::from_vendor_class(vendor_class.as_deref()) {
+                BootClient::Pxe | BootClient::Http => arch.map_or("network boot", arch_words),
+                BootClient::Other => "operating system",
+            };
+            Some(format!("DHCP DISCOVER from {mac} ({client})"))
+        }
+        BootEventKind::DhcpOffer {
+            address,
+            boot_file,
+            no_boot_file,
+        } => Some(format!(
+            "DHCP OFFER {address}{}",
+            boot_file_words(boot_file.as_deref(), *no_boot_file)
+        )),
+        BootEventKind::DhcpAck {
+            address,
+            boot_file,
+            no_boot_file,
+        } => Some(format!(
+            "DHCP ACK {address}{}",
+            boot_file_words(boot_file.as_deref(), *no_boot_file)
+        )),
+        BootEventKind::DhcpNak { reason } => Some(format!("DHCP NAK: {}", words::clean(reason))),
+        BootEventKind::DhcpDecline { address } => Some(match address {
+            Some(address) => format!("DHCP DECLINE: {mac} says {address} is used by another host"),
+            None => format!("DHCP DECLINE from {mac}"),
+        }),
+        BootEventKind::ForeignServer { server } => {
+            Some(format!("{mac} chose another DHCP server, {server}"))
+        }
+        // An ACK or a NAK follows a REQUEST; RELEASE and INFORM are the daily life of a host.
+        BootEventKind::DhcpRequest { .. }
+        | BootEventKind::DhcpRelease { .. }
+        | BootEventKind::DhcpInform { .. }
+        | BootEventKind::UnknownMac { .. }
+        | BootEventKind::TftpDone { .. }
+        | BootEventKind::TftpFailed { .. }
+        | BootEventKind::HttpDone { .. }
+        | BootEventKind::Rendered { .. }
+        | BootEventKind::RenderFailed { .. } => None,
+    }
+}
+
+fn http_line(file: &str, bytes: u64, duration_ms: u64, status: u16) -> Option<String> {
+    let shown = words::file(file);
+    match status {
+        206 => Some(format!(
+            "HTTP {shown} {} (range)",
+            words::transfer(bytes, duration_ms)
+        )),
+        200..300 if bytes == 0 => None,
+        200..300 => Some(format!(
+            "HTTP {shown} {}",
+            words::transfer(bytes, duration_ms)
+        )),
+        404 if is_optional(file) => None,
+        503 => Some(format!("HTTP {shown} is not ready (503)")),
+        _ => Some(format!("HTTP {shown} answered {status}")),
+    }
+}
+
+fn boot_file_words(boot_file: Option<&str>, no_boot_file: Option<NoBootFile>) -> String {
+    match (boot_file, no_boot_file) {
+        (Some(file), _) => format!(", boot file {}", words::clean(file)),
+        (None, Some(NoBootFile::NotAsked) | None) => String::new(),
+        (None, Some(why)) => format!(", no boot file: {}", why.explanation()),
+    }
+}
+
+const fn arch_words(arch: ClientArch) -> &'static str {
+    match arch {
+        ClientArch::BiosX86 => "legacy BIOS PXE",
+        ClientArch::UefiX86 => "32-bit UEFI PXE",
+        ClientArch::UefiX64 => "x86-64 UEFI PXE",
+        ClientArch::UefiArm32 => "32-bit ARM UEFI PXE",
+        ClientArch::UefiArm64 => "arm64 UEFI PXE",
+        ClientArch::HttpX86 => "32-bit UEFI HTTP boot",
+        ClientArch::HttpX64 => "x86-64 UEFI HTTP boot",
+        ClientArch::HttpArm32 => "32-bit ARM UEFI HTTP boot",
+        ClientArch::HttpArm64 => "arm64 UEFI HTTP boot",
+        ClientArch::HttpBios => "legacy BIOS HTTP boot",
+        ClientArch::Other(_) => "network boot, unknown architecture",
+    }
+}
+
+fn lease(event: &BootEvent) -> Option<LeaseSeen> {
+    let (last_message, ip) = match &event.kind {
+        BootEventKind::DhcpDiscover { .. } => ("DHCPDISCOVER", None),
+        BootEventKind::DhcpOffer { address, .. } => ("DHCPOFFER", Some(*address)),
+        BootEventKind::DhcpRequest { .. } => ("DHCPREQUEST", None),
+        BootEventKind::DhcpAck { address, .. } => ("DHCPACK", Some(*address)),
+        BootEventKind::DhcpNak { .. } => ("DHCPNAK", None),
+        BootEventKind::DhcpDecline { .. } => ("DHCPDECLINE", None),
+        BootEventKind::DhcpRelease { .. } => ("DHCPRELEASE", None),
+        BootEventKind::DhcpInform { .. } => ("DHCPINFORM", None),
+        BootEventKind::UnknownMac { .. }
+        | BootEventKind::ForeignServer { .. }
+        | BootEventKind::TftpDone { .. }
+        | BootEventKind::TftpFailed { .. }
+        | BootEventKind::HttpDone { .. }
+        | BootEventKind::Rendered { .. }
+        | BootEventKind::RenderFailed { .. } => return None,
+    };
+    Some(LeaseSeen {
+        machine: event.machine.clone()?,
+        mac: event.mac?.to_string(),
+        ip: ip.map(|ip| ip.to_string()),
+        last_seen: event.at,
+        last_message: last_message.to_owned(),
+    })
+}
+
+fn unknown_mac(event: &BootEvent) -> Option<UnknownMacSeen> {
+    let BootEventKind::UnknownMac { vendor_class, arch } = &event.kind else {
+        return None;
+    };
+    Some(UnknownMacSeen {
+        mac: event.mac?.to_string(),
+        at: event.at,
+        arch: arch.map(|arch| arch_words(arch).to_owned()),
+        vendor_class: vendor_class.as_deref().map(words::clean),
+    })
+}
+
+#[cfg(test)]
+mod tests;
