@@ -40,7 +40,7 @@ start() {
     local name=$1 pid
     shift
     is_running "$name" && return
-    setsid "$@" </dev/null >>"$LAB/log/$name.log" 2>&1 &
+    setsid "$@" </dev/null >>"$LAB/log/$name.log" 2>&1 8>&- 9>&- &
     pid=$!
     printf '%s %s\n' "$pid" "$(start_time "$pid")" >"$LAB/run/$name.pid"
 }
@@ -87,3 +87,13 @@ wait_for() {
 }
 
 kube() { KUBECONFIG=$LAB/kubeconfig "$LAB/bin/kubectl" "$@"; }
+
+# claim_folder: makes $LAB ours. `down` empties it, so a folder with something else in it is refused.
+claim_folder() {
+    if [ -d "$LAB" ] && [ ! -e "$LAB/.metalman-lab" ] && [ -n "$(find "$LAB" -mindepth 1 -maxdepth 1 ! -name images -print -quit)" ]; then
+        die "$LAB has other things in it: name an empty folder in METALMAN_LAB_DIR"
+    fi
+    mkdir -p "$LAB"/{run,log,bin,bmc,disks,serial,metalman}
+    chmod 711 "$LAB"
+    touch "$LAB/.metalman-lab"
+}

