@@ -1,1 +1,145 @@
-//! Placeholder until the module lands.
+//! Counters of the netboot servers.
+//!
+//! One struct per server, cheap to clone, registered once by the owner; no statics. Invariant:
+//! label values come from enums in this crate, never from a packet.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// `kind` of a DHCP message.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Kind {
+    kind: &'static str,
+}
+
+/// How something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Outcome {
+    outcome: &'static str,
+}
+
+/// Why something was dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    reason: &'static str,
+}
+
+/// What the DHCP server counts.
+#[derive(Debug, Clone, Default)]
+pub struct DhcpMetrics {
+    requests: Family<Kind, Counter>,
+    decisions: Family<Outcome, Counter>,
+    dropped: Family<Reason, Counter>,
+    pub(crate) receive_errors: Counter,
+}
+
+impl DhcpMetrics {
+    /// Registers under `dhcp_` of the given registry, whose prefix is the program's.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("dhcp");
+        registry.register(
+            "requests",
+            "Well-formed client messages by kind",
+            self.requests.clone(),
+        );
+        registry.register(
+            "decisions",
+            "What became of well-formed messages: the reply sent or why there was none",
+            self.decisions.clone(),
+        );
+        registry.register(
+            "dropped",
+            "Malformed datagrams by reason",
+            self.dropped.clone(),
+        );
+        registry.register(
+            "receive_errors",
+            "Receive calls the kernel refused",
+            self.receive_errors.clone(),
+        );
+    }
+
+    pub(crate) fn received(&self, kind: &'static str) {
+        self.requests.get_or_create(&Kind { kind }).inc();
+    }
+
+    pub(crate) fn outcome(&self, outcome: &'static str) {
+        self.decisions.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.dropped.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+/// What the TFTP server counts.
+#[derive(Debug, Clone)]
+pub struct TftpMetrics {
+    transfers: Family<Outcome, Counter>,
+    refused: Family<Reason, Counter>,
+    pub(crate) sent: Counter,
+    pub(crate) retransmits: Counter,
+    pub(crate) active: Gauge,
+    pub(crate) duration: Histogram,
+    pub(crate) receive_errors: Counter,
+}
+
+impl Default for TftpMetrics {
+    fn default() -> Self {
+        Self {
+            transfers: Family::default(),
+            refused: Family::default(),
+            sent: Counter::default(),
+            retransmits: Counter::default(),
+            active: Gauge::default(),
+            duration: Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]),
+            receive_errors: Counter::default(),
+        }
+    }
+}
+
+impl TftpMetrics {
+    /// Registers under `tftp_` of the given registry, whose prefix is the program's.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("tftp");
+        registry.register(
+            "transfers",
+            "Transfers by how they ended",
+            self.transfers.clone(),
+        );
+        registry.register(
+            "refused",
+            "Requests answered with an error or dropped",
+            self.refused.clone(),
+        );
+        registry.register_with_unit("sent", "File data sent", Unit::Bytes, self.sent.clone());
+        registry.register(
+            "retransmits",
+            "Packets sent again",
+            self.retransmits.clone(),
+        );
+        registry.register("active", "Transfers in progress", self.active.clone());
+        registry.register_with_unit(
+            "transfer_duration",
+            "Time from request to last acknowledgement of complete transfers",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register(
+            "receive_errors",
+            "Receive calls the kernel refused",
+            self.receive_errors.clone(),
+        );
+    }
+
+    pub(crate) fn outcome(&self, outcome: &'static str) {
+        self.transfers.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+}

@@ -44,6 +44,8 @@ pub enum NoBootFile {
     NotAsked,
     /// Legacy BIOS: set the machine to UEFI.
     LegacyBios,
+    /// It says neither by option 93 nor by option 60 what it runs.
+    ArchitectureUnknown,
     /// An architecture for which there are no boot files.
     UnsupportedArchitecture,
     /// The firmware's architecture is not the Machine's `architecture`.
@@ -64,6 +66,7 @@ impl NoBootFile {
             Self::LegacyBios => {
                 "legacy BIOS is not supported: switch the machine's firmware to UEFI boot"
             }
+            Self::ArchitectureUnknown => "the client does not say its architecture (option 93)",
             Self::UnsupportedArchitecture => "there are no boot files for this architecture",
             Self::ArchitectureMismatch => {
                 "the firmware's architecture differs from the Machine's pxe.architecture: correct it"

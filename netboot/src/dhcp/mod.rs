@@ -1,5 +1,50 @@
 //! DHCP for machines we own: a pure core and a socket edge.
 //!
-//! Invariant: nothing but the server module imports a socket, a clock or a runtime.
+//! The core is `bytes → BootRequest → decide → bytes and events`. Reading goes through dhcproto's
+//! borrowed view after our own checks of length, cookie and hardware address; writing is our own
+//! (options in a chosen order, 82 last, byte-exact copies), and dhcproto reads it back in the tests.
+//! Invariant: nothing but `server` and `interface` touches a socket, a clock or a runtime.
 
 pub mod arch;
+mod boot_file;
+pub mod decide;
+pub mod interface;
+pub mod relay;
+mod reply;
+pub mod request;
+pub mod server;
+
+#[cfg(test)]
+mod testing;
+
+/// The DHCP server's port; relays listen on it too.
+pub const SERVER_PORT: u16 = 67;
+/// Where clients listen.
+pub const CLIENT_PORT: u16 = 68;
+
+/// Option numbers (RFC 2132, 3046, 4578).
+pub(crate) mod option {
+    pub(crate) const SUBNET_MASK: u8 = 1;
+    pub(crate) const ROUTER: u8 = 3;
+    pub(crate) const DNS: u8 = 6;
+    pub(crate) const HOST_NAME: u8 = 12;
+    pub(crate) const DOMAIN_NAME: u8 = 15;
+    pub(crate) const BROADCAST: u8 = 28;
+    pub(crate) const VENDOR_SPECIFIC: u8 = 43;
+    pub(crate) const REQUESTED_ADDRESS: u8 = 50;
+    pub(crate) const LEASE_TIME: u8 = 51;
+    pub(crate) const MESSAGE_TYPE: u8 = 53;
+    pub(crate) const SERVER_IDENTIFIER: u8 = 54;
+    pub(crate) const MESSAGE: u8 = 56;
+    pub(crate) const MAX_MESSAGE_SIZE: u8 = 57;
+    pub(crate) const RENEWAL: u8 = 58;
+    pub(crate) const REBINDING: u8 = 59;
+    pub(crate) const VENDOR_CLASS: u8 = 60;
+    pub(crate) const CLIENT_ID: u8 = 61;
+    pub(crate) const TFTP_SERVER: u8 = 66;
+    pub(crate) const BOOT_FILE: u8 = 67;
+    pub(crate) const RELAY_AGENT: u8 = 82;
+    pub(crate) const CLIENT_ARCH: u8 = 93;
+    pub(crate) const CLIENT_UUID: u8 = 97;
+    pub(crate) const END: u8 = 255;
+}

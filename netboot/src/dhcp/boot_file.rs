@@ -1,0 +1,158 @@
+//! Which first file a client is told to load.
+//!
+//! Not whether it may install: that is decided when GRUB's file is rendered. Invariant: a client
+//! gets a file only for the architecture that both it and its Machine name.
+
+use super::{
+    arch::{BootClient, NoBootFile},
+    request::BootRequest,
+};
+use crate::directory::{BootMachine, BootProtocol};
+
+/// The first file, in the form its client wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BootFile {
+    /// A TFTP path, or an absolute URL for HTTP boot.
+    pub(crate) name: String,
+    /// By which protocol.
+    pub(crate) protocol: BootProtocol,
+}
+
+/// Chooses by option 60, option 93, the Machine and the metadata of its netboot image.
+pub(crate) fn choose(
+    serve_url: &str,
+    machine: &BootMachine,
+    request: &BootRequest,
+) -> Result<BootFile, NoBootFile> {
+    let client = BootClient::from_vendor_class(request.vendor_class.as_deref());
+    let protocol = client.protocol().ok_or(NoBootFile::NotAsked)?;
+    let arch = request.arch().ok_or(NoBootFile::ArchitectureUnknown)?;
+    if arch.machine()? != machine.architecture {
+        return Err(NoBootFile::ArchitectureMismatch);
+    }
+    // HTTP boot is served to whoever asks for it; PXE only where the Machine has not chosen HTTP.
+    if protocol == BootProtocol::Pxe && machine.protocol == BootProtocol::Http {
+        return Err(NoBootFile::ProtocolMismatch);
+    }
+    let metadata = &machine
+        .netboot
+        .as_ref()
+        .ok_or(NoBootFile::ImageNotReady)?
+        .metadata;
+    let named = match protocol {
+        BootProtocol::Pxe => metadata.dhcp_boot_image_name.as_deref(),
+        BootProtocol::Http => metadata.http_boot_path.as_deref(),
+    };
+    let path = named
+        .filter(|name| !name.is_empty())
+        .ok_or(NoBootFile::ImageNamesNoFile)?;
+    let name = match protocol {
+        BootProtocol::Pxe => path.to_owned(),
+        BootProtocol::Http => {
+            format!(
+                "{}/{}",
+                serve_url.trim_end_matches('/'),
+                path.trim_start_matches('/')
+            )
+        }
+    };
+    Ok(BootFile { name, protocol })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        dhcp::testing::{Packet, discover, machine},
+        directory::Architecture,
+        images::{ImageMetadata, UnpackedImage},
+    };
+
+    const URL: &str = "http://10.77.0.1:8880/shimx64.efi";
+
+    fn chosen(machine: &BootMachine, packet: &Packet) -> Result<String, NoBootFile> {
+        let request = BootRequest::parse(&packet.bytes()).expect("parses");
+        choose("http://10.77.0.1:8880", machine, &request).map(|file| file.name)
+    }
+
+    fn class(class: &str, arch: u16) -> Packet {
+        discover()
+            .set(60, class.as_bytes())
+            .set(93, &arch.to_be_bytes())
+    }
+
+    #[test]
+    fn the_file_follows_the_client() {
+        let shim = Ok("shimx64.efi".to_owned());
+        let silent = discover().set(60, b"PXEClient").unset(93);
+        for (what, packet, want) in [
+            ("pxe", class("PXEClient:Arch:00007", 7), shim.clone()),
+            ("old number", class("PXEClient:Arch:00009", 9), shim),
+            (
+                "http boot",
+                class("HTTPClient:Arch:00016", 16),
+                Ok(URL.to_owned()),
+            ),
+            (
+                "bios",
+                class("PXEClient:Arch:00000", 0),
+                Err(NoBootFile::LegacyBios),
+            ),
+            (
+                "arm",
+                class("PXEClient", 11),
+                Err(NoBootFile::ArchitectureMismatch),
+            ),
+            ("host", class("udhcp 1.35", 7), Err(NoBootFile::NotAsked)),
+            ("no arch", silent, Err(NoBootFile::ArchitectureUnknown)),
+        ] {
+            assert_eq!(chosen(&machine(), &packet), want, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_file_follows_the_machine() {
+        let mut http = machine();
+        http.protocol = BootProtocol::Http;
+        assert_eq!(chosen(&http, &class("HTTPClient", 16)), Ok(URL.to_owned()));
+        assert_eq!(
+            chosen(&http, &class("PXEClient", 7)),
+            Err(NoBootFile::ProtocolMismatch)
+        );
+
+        let mut arm = machine();
+        arm.architecture = Architecture::Arm64;
+        assert_eq!(
+            chosen(&arm, &class("PXEClient", 11)),
+            Ok("shimx64.efi".to_owned())
+        );
+        assert_eq!(
+            chosen(&arm, &class("PXEClient", 7)),
+            Err(NoBootFile::ArchitectureMismatch)
+        );
+    }
+
+    #[test]
+    fn the_file_follows_the_image() {
+        let mut unready = machine();
+        let image = unready
+            .netboot
+            .take()
+            .map(Arc::unwrap_or_clone)
+            .expect("has one");
+        assert_eq!(
+            chosen(&unready, &class("PXEClient", 7)),
+            Err(NoBootFile::ImageNotReady)
+        );
+        let nameless = UnpackedImage {
+            metadata: ImageMetadata::default(),
+            ..image
+        };
+        unready.netboot = Some(Arc::new(nameless));
+        for class in [class("PXEClient", 7), class("HTTPClient", 16)] {
+            assert_eq!(chosen(&unready, &class), Err(NoBootFile::ImageNamesNoFile));
+        }
+    }
+}
