@@ -1,25 +1,21 @@
 //! From what is written to what the program runs on. Reads the files that settings name (secrets),
 //! touches nothing else. Invariant: keeps going after a mistake, so that one run names them all.
 
-use std::{
-    net::Ipv4Addr,
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
-use jiff::SignedDuration;
 use secrecy::SecretString;
 use url::Url;
 
 use super::{
     checked::{ClusterConfig, Config, DatabaseConfig, DhcpMode, LogConfig, OperationConfig},
     problem::Problems,
+    values::{
+        address, count, duration, folder, https_url, plain_http_hosts, port, pull_secret, relays,
+        serve_url, site,
+    },
     wire::{WireConfig, WireDhcp, WireOperation, defaults},
 };
 use crate::telemetry::{self, LogFormat};
-
-const DURATION_CURE: &str = "write a duration such as 5s, 500ms or 2m";
 
 impl TryFrom<WireConfig> for Config {
     type Error = Problems;
@@ -54,10 +50,15 @@ impl TryFrom<WireConfig> for Config {
             ),
             dhcp: dhcp_mode(p, &wire.dhcp),
             dhcp_port: port(p, "dhcp.port", wire.dhcp.port),
+            dhcp_relays: relays(p, wire.dhcp.relays.as_deref().unwrap_or_default()),
             tftp_port: port(p, "tftp.port", wire.tftp.port),
             http_port: port(p, "http.port", wire.http.port),
             health_port: port(p, "health.port", wire.health.port),
             web_port: port(p, "web.port", wire.web.port),
+            plain_http_hosts: plain_http_hosts(
+                p,
+                wire.images.plain_http_hosts.clone().unwrap_or_default(),
+            ),
             operation: operation(p, &wire.operation),
             log: log(p, wire.log.format.as_deref(), wire.log.filter.as_deref()),
             state_dir,
@@ -67,40 +68,6 @@ impl TryFrom<WireConfig> for Config {
             Ok(config)
         } else {
             Err(problems)
-        }
-    }
-}
-
-fn site(p: &mut Problems, value: &str) -> String {
-    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let good = value.len() <= 63
-        && value.chars().all(inner)
-        && edge(value.chars().next())
-        && edge(value.chars().last());
-    if !good {
-        p.add(
-            "site",
-            value,
-            "not a Kubernetes label value",
-            "use at most 63 letters, digits, '-', '_' and '.', starting and ending with a letter or digit",
-        );
-    }
-    value.to_owned()
-}
-
-fn folder(p: &mut Problems, key: &'static str, path: &Path) -> PathBuf {
-    match std::path::absolute(path) {
-        Ok(path) => path,
-        Err(error) => {
-            let value = path.display().to_string();
-            p.add(
-                key,
-                value,
-                format!("not a usable path ({error})"),
-                "write an absolute path",
-            );
-            path.to_owned()
         }
     }
 }
@@ -121,49 +88,6 @@ fn cluster(p: &mut Problems, wire: &WireConfig) -> ClusterConfig {
             ClusterConfig::Embedded { port }
         }
     }
-}
-
-fn https_url(p: &mut Problems, value: &str) -> Option<Url> {
-    let url = Url::parse(value)
-        .ok()
-        .filter(|u| u.scheme() == "https" && u.has_host());
-    if url.is_none() {
-        p.add(
-            "apiserver_url",
-            value,
-            "not an https URL",
-            "write https://HOST:PORT",
-        );
-    }
-    url
-}
-
-fn serve_url(p: &mut Problems, value: &str) -> Option<Url> {
-    let good = |u: &Url| {
-        u.scheme() == "http" && u.has_host() && u.query().is_none() && u.fragment().is_none()
-    };
-    let url = Url::parse(value).ok().filter(good);
-    if url.is_none() {
-        p.add(
-            "serve_url",
-            value,
-            "not a plain http URL (firmware and GRUB speak no TLS here)",
-            "write http://ADDRESS:PORT",
-        );
-    }
-    url
-}
-
-fn address(p: &mut Problems, value: &str) -> Ipv4Addr {
-    value.parse().unwrap_or_else(|_| {
-        p.add(
-            "bind_address",
-            value,
-            "not an IPv4 address",
-            "write the address of this appliance in the boot network, or 0.0.0.0 for all",
-        );
-        Ipv4Addr::UNSPECIFIED
-    })
 }
 
 fn database(p: &mut Problems, wire: &WireConfig, state_dir: &Path) -> DatabaseConfig {
@@ -225,21 +149,6 @@ fn check_database_url(p: &mut Problems, key: &'static str, url: &str) {
             "write sqlite://FILE or postgres://USER@HOST/NAME",
         );
     }
-}
-
-fn pull_secret(p: &mut Problems, value: &str) -> Option<(String, String)> {
-    let parts = value.split_once('/').filter(|(namespace, name)| {
-        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
-    });
-    if parts.is_none() {
-        p.add(
-            "default_netboot_pull_secret",
-            value,
-            "not NAMESPACE/NAME",
-            "write both parts",
-        );
-    }
-    parts.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
 }
 
 fn dhcp_mode(p: &mut Problems, wire: &WireDhcp) -> DhcpMode {
@@ -305,64 +214,6 @@ fn log(p: &mut Problems, format: Option<&str>, filter: Option<&str>) -> LogConfi
     LogConfig {
         format,
         filter: filter.to_owned(),
-    }
-}
-
-fn port(p: &mut Problems, key: &'static str, value: Option<i64>) -> u16 {
-    let value = value.unwrap_or_default();
-    u16::try_from(value)
-        .ok()
-        .filter(|port| *port != 0)
-        .unwrap_or_else(|| {
-            p.add(
-                key,
-                value.to_string(),
-                "not a port",
-                "write a number from 1 to 65535",
-            );
-            0
-        })
-}
-
-fn count(
-    p: &mut Problems,
-    key: &'static str,
-    value: Option<i64>,
-    range: RangeInclusive<u32>,
-) -> u32 {
-    let value = value.unwrap_or_default();
-    u32::try_from(value)
-        .ok()
-        .filter(|n| range.contains(n))
-        .unwrap_or_else(|| {
-            let cure = format!("write a number from {} to {}", range.start(), range.end());
-            p.add(key, value.to_string(), "out of range", cure);
-            *range.start()
-        })
-}
-
-fn duration(
-    p: &mut Problems,
-    key: &'static str,
-    value: Option<&str>,
-    range: RangeInclusive<Duration>,
-) -> Duration {
-    let value = value.unwrap_or_default();
-    let parsed = value
-        .parse::<SignedDuration>()
-        .ok()
-        .and_then(|d| Duration::try_from(d).ok());
-    match parsed {
-        Some(duration) if range.contains(&duration) => duration,
-        Some(_) => {
-            let cure = format!("write one from {:?} to {:?}", range.start(), range.end());
-            p.add(key, value, "out of range", cure);
-            *range.start()
-        }
-        None => {
-            p.add(key, value, "not a duration", DURATION_CURE);
-            *range.start()
-        }
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Config {
     pub dhcp: DhcpMode,
     /// UDP port of the DHCP server.
     pub dhcp_port: u16,
+    /// Relays that are answered; empty means every relay.
+    pub dhcp_relays: Vec<Ipv4Addr>,
     /// UDP port of the TFTP server.
     pub tftp_port: u16,
     /// TCP port of the HTTP server for hosts.
@@ -49,6 +51,8 @@ pub struct Config {
     pub health_port: u16,
     /// TCP port of the web UI.
     pub web_port: u16,
+    /// Registries that are spoken to without TLS.
+    pub plain_http_hosts: Vec<String>,
     /// How operations are run.
     pub operation: OperationConfig,
     /// Logs.

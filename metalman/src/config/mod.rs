@@ -11,6 +11,7 @@ mod example;
 mod problem;
 #[cfg(test)]
 mod tests;
+mod values;
 mod wire;
 
 use std::path::Path;

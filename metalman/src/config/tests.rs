@@ -66,6 +66,9 @@ fn all_mistakes_are_reported_together_with_key_value_and_cure() {
         interface = "a-name-that-is-too-long"
         auto_interface = true
         port = 70000
+        relays = ["10.0.0.1", "10.0.0.300"]
+        [images]
+        plain_http_hosts = ["http://registry"]
         [http]
         port = 8081
         [operation]

@@ -27,11 +27,11 @@ pub struct ConfigArgs {
 
 /// Defines a table of the file: every field is an `Option`, every field is also a flag.
 macro_rules! table {
-    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $kind:ty,)* }) => {
+    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $kind:ident $(<$item:ident>)?,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize, Serialize)]
         #[serde(deny_unknown_fields)]
-        pub struct $name { $($(#[$field_meta])* pub $field: Option<$kind>,)* }
+        pub struct $name { $($(#[$field_meta])* pub $field: Option<$kind $(<$item>)?>,)* }
 
         impl $name {
             /// `self` where it says something, else `below`.
@@ -127,6 +127,9 @@ pub struct WireConfig {
     /// The web UI.
     #[command(flatten)]
     pub web: WireWeb,
+    /// Where images come from.
+    #[command(flatten)]
+    pub images: WireImages,
     /// The operation engine.
     #[command(flatten)]
     pub operation: WireOperation,
@@ -147,6 +150,9 @@ WireDhcp {
     /// UDP port of the DHCP server
     #[arg(long = "dhcp-port", id = "dhcp.port", value_name = "PORT")]
     port: i64,
+    /// Addresses (giaddr) of the relays that are answered; none means every relay
+    #[arg(long = "dhcp-relays", id = "dhcp.relays", value_name = "IP", value_delimiter = ',')]
+    relays: Vec<String>,
 }}
 
 table! {
@@ -187,6 +193,14 @@ WireWeb {
     /// TCP port of the web UI (TLS)
     #[arg(long = "web-port", id = "web.port", value_name = "PORT")]
     port: i64,
+}}
+
+table! {
+/// Registries.
+WireImages {
+    /// Registries, as HOST or HOST:PORT, that are spoken to without TLS; no other is
+    #[arg(long = "images-plain-http-hosts", id = "images.plain_http_hosts", value_name = "HOST", value_delimiter = ',')]
+    plain_http_hosts: Vec<String>,
 }}
 
 table! {
@@ -240,6 +254,7 @@ impl WireConfig {
             health: self.health.over(below.health),
             api: self.api.over(below.api),
             web: self.web.over(below.web),
+            images: self.images.over(below.images),
             operation: self.operation.over(below.operation),
             log: self.log.over(below.log),
         }
@@ -259,6 +274,10 @@ pub(super) fn defaults() -> WireConfig {
             interface: None,
             auto_interface: Some(false),
             port: Some(67),
+            relays: Some(Vec::new()),
+        },
+        images: WireImages {
+            plain_http_hosts: Some(Vec::new()),
         },
         tftp: WireTftp { port: Some(69) },
         http: WireHttp { port: Some(8880) },

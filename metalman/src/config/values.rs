@@ -1,0 +1,196 @@
+//! One value at a time: text to checked value, or a problem and a stand-in. Invariant: a stand-in is
+//! never used, because a configuration with a problem is not handed out.
+
+use std::{
+    net::Ipv4Addr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use url::Url;
+
+use super::problem::Problems;
+
+const DURATION_CURE: &str = "write a duration such as 5s, 500ms or 2m";
+
+pub(super) fn site(p: &mut Problems, value: &str) -> String {
+    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let good = value.len() <= 63
+        && value.chars().all(inner)
+        && edge(value.chars().next())
+        && edge(value.chars().last());
+    if !good {
+        p.add(
+            "site",
+            value,
+            "not a Kubernetes label value",
+            "use at most 63 letters, digits, '-', '_' and '.', starting and ending with a letter or digit",
+        );
+    }
+    value.to_owned()
+}
+
+pub(super) fn folder(p: &mut Problems, key: &'static str, path: &Path) -> PathBuf {
+    match std::path::absolute(path) {
+        Ok(path) => path,
+        Err(error) => {
+            let value = path.display().to_string();
+            p.add(
+                key,
+                value,
+                format!("not a usable path ({error})"),
+                "write an absolute path",
+            );
+            path.to_owned()
+        }
+    }
+}
+
+pub(super) fn https_url(p: &mut Problems, value: &str) -> Option<Url> {
+    let url = Url::parse(value)
+        .ok()
+        .filter(|u| u.scheme() == "https" && u.has_host());
+    if url.is_none() {
+        p.add(
+            "apiserver_url",
+            value,
+            "not an https URL",
+            "write https://HOST:PORT",
+        );
+    }
+    url
+}
+
+pub(super) fn serve_url(p: &mut Problems, value: &str) -> Option<Url> {
+    let good = |u: &Url| {
+        u.scheme() == "http" && u.has_host() && u.query().is_none() && u.fragment().is_none()
+    };
+    let url = Url::parse(value).ok().filter(good);
+    if url.is_none() {
+        p.add(
+            "serve_url",
+            value,
+            "not a plain http URL (firmware and GRUB speak no TLS here)",
+            "write http://ADDRESS:PORT",
+        );
+    }
+    url
+}
+
+pub(super) fn address(p: &mut Problems, value: &str) -> Ipv4Addr {
+    value.parse().unwrap_or_else(|_| {
+        p.add(
+            "bind_address",
+            value,
+            "not an IPv4 address",
+            "write the address of this appliance in the boot network, or 0.0.0.0 for all",
+        );
+        Ipv4Addr::UNSPECIFIED
+    })
+}
+
+pub(super) fn pull_secret(p: &mut Problems, value: &str) -> Option<(String, String)> {
+    let parts = value.split_once('/').filter(|(namespace, name)| {
+        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
+    });
+    if parts.is_none() {
+        p.add(
+            "default_netboot_pull_secret",
+            value,
+            "not NAMESPACE/NAME",
+            "write both parts",
+        );
+    }
+    parts.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+}
+
+pub(super) fn relays(p: &mut Problems, values: &[String]) -> Vec<Ipv4Addr> {
+    let mut relays = Vec::new();
+    for value in values {
+        match value.parse() {
+            Ok(relay) => relays.push(relay),
+            Err(_) => p.add(
+                "dhcp.relays",
+                value,
+                "not an IPv4 address",
+                "write the address of the relay in the machines' network (giaddr)",
+            ),
+        }
+    }
+    relays
+}
+
+pub(super) fn plain_http_hosts(p: &mut Problems, hosts: Vec<String>) -> Vec<String> {
+    for host in &hosts {
+        if host.is_empty() || host.contains(['/', ' ']) {
+            p.add(
+                "images.plain_http_hosts",
+                host,
+                "not a host",
+                "write HOST or HOST:PORT, without http://",
+            );
+        }
+    }
+    hosts
+}
+
+pub(super) fn port(p: &mut Problems, key: &'static str, value: Option<i64>) -> u16 {
+    let value = value.unwrap_or_default();
+    u16::try_from(value)
+        .ok()
+        .filter(|port| *port != 0)
+        .unwrap_or_else(|| {
+            p.add(
+                key,
+                value.to_string(),
+                "not a port",
+                "write a number from 1 to 65535",
+            );
+            0
+        })
+}
+
+pub(super) fn count(
+    p: &mut Problems,
+    key: &'static str,
+    value: Option<i64>,
+    range: RangeInclusive<u32>,
+) -> u32 {
+    let value = value.unwrap_or_default();
+    u32::try_from(value)
+        .ok()
+        .filter(|n| range.contains(n))
+        .unwrap_or_else(|| {
+            let cure = format!("write a number from {} to {}", range.start(), range.end());
+            p.add(key, value.to_string(), "out of range", cure);
+            *range.start()
+        })
+}
+
+pub(super) fn duration(
+    p: &mut Problems,
+    key: &'static str,
+    value: Option<&str>,
+    range: RangeInclusive<Duration>,
+) -> Duration {
+    let value = value.unwrap_or_default();
+    let parsed = value
+        .parse::<SignedDuration>()
+        .ok()
+        .and_then(|d| Duration::try_from(d).ok());
+    match parsed {
+        Some(duration) if range.contains(&duration) => duration,
+        Some(_) => {
+            let cure = format!("write one from {:?} to {:?}", range.start(), range.end());
+            p.add(key, value, "out of range", cure);
+            *range.start()
+        }
+        None => {
+            p.add(key, value, "not a duration", DURATION_CURE);
+            *range.start()
+        }
+    }
+}
