@@ -1,0 +1,10 @@
+//! The DHCP and TFTP servers on real sockets.
+
+#[cfg(test)]
+mod link;
+#[cfg(test)]
+mod network;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tftp;
