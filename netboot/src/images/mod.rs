@@ -1,57 +1,29 @@
-//! OCI images: what is known about one that has been fetched, verified and unpacked.
+//! OCI images: references, registries and layouts, verified unpacking, and the cache of it all.
 //!
-//! Invariant: an [`UnpackedImage`] exists only after its digest has been verified.
+//! Not a container runtime: only the `disk/` directory of an image is kept. Invariant: an
+//! [`UnpackedImage`] exists only after its digest has been verified.
 
-use std::path::PathBuf;
+mod cache;
+mod credentials;
+pub(crate) mod digest;
+mod disk;
+mod entry;
+mod error;
+mod fetch;
+mod layout;
+mod manifest;
+mod progress;
+mod reader;
+mod reference;
+mod registry;
+mod source;
+mod store;
+mod unpack;
+mod unpacked;
 
-use serde::{Deserialize, Serialize};
-
-/// A verified image on local disk; immutable, addressed by its digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnpackedImage {
-    /// `sha256:…` of the manifest.
-    pub digest: String,
-    /// The unpacked `disk/` directory.
-    pub root: PathBuf,
-    /// What `metadata.yaml` says; empty when the image has none.
-    pub metadata: ImageMetadata,
-    /// The disk artifact of a machine image; `None` for a netboot image.
-    pub disk: Option<DiskArtifact>,
-}
-
-/// `metadata.yaml` of a netboot image.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ImageMetadata {
-    /// First file by TFTP, relative to the root of the image.
-    pub dhcp_boot_image_name: Option<String>,
-    /// First file by UEFI HTTP boot, relative to the root of the image.
-    pub http_boot_path: Option<String>,
-}
-
-/// The compressed raw disk inside a machine image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiskArtifact {
-    /// Where the compressed file is.
-    pub path: PathBuf,
-    /// How it is compressed.
-    pub compression: Compression,
-    /// Bytes of the file as stored.
-    pub compressed_size: u64,
-    /// Bytes of the raw disk.
-    pub raw_size: u64,
-    /// Lower-case hex SHA-256 of the whole raw disk.
-    pub raw_sha256: String,
-}
-
-/// How a disk artifact is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// RFC 1952.
-    Gzip,
-    /// RFC 8878.
-    Zstd,
-    /// Raw bytes.
-    None,
-}
+pub use credentials::{PullSecretKind, RegistryCredentials, parse_pull_secret};
+pub use error::ImageError;
+pub use progress::{FetchPhase, FetchProgress, ProgressSink};
+pub use reference::{ImageReference, LayoutVersion};
+pub use store::{ImageStore, ImageStoreOptions, ResolvedImage};
+pub use unpacked::{Compression, DiskArtifact, ImageMetadata, UnpackedImage};
