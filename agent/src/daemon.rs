@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::config::AgentConfig;
 use crate::facts::FactSource;
 
-const HEARTBEAT: Duration = Duration::from_secs(60);
+const HEARTBEAT: Duration = Duration::from_mins(1);
 const UNTIL_HEARD: Backoff = Backoff {
     first: Duration::from_secs(1),
     max: Duration::from_secs(30),

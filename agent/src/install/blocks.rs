@@ -18,7 +18,7 @@ const BLOCKS: usize = 4;
 struct Block {
     storage: Vec<u8>,
     start: usize,
-    filled: usize,
+    length: usize,
 }
 
 impl Block {
@@ -28,7 +28,7 @@ impl Block {
         Self {
             storage,
             start,
-            filled: 0,
+            length: 0,
         }
     }
 
@@ -37,13 +37,13 @@ impl Block {
             .storage
             .get_mut(self.start..self.start + BLOCK_BYTES)
             .unwrap_or_default();
-        self.filled = fill(room)?.min(BLOCK_BYTES);
+        self.length = fill(room)?.min(BLOCK_BYTES);
         Ok(())
     }
 
     fn bytes(&self) -> &[u8] {
         self.storage
-            .get(self.start..self.start + self.filled)
+            .get(self.start..self.start + self.length)
             .unwrap_or_default()
     }
 }
@@ -66,7 +66,7 @@ pub fn pump<E>(
     mut fill: impl FnMut(&mut [u8]) -> io::Result<usize> + Send,
     mut drain: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), PumpError<E>> {
-    let (full_sender, full) = mpsc::sync_channel::<io::Result<Block>>(BLOCKS);
+    let (filled_sender, filled) = mpsc::sync_channel::<io::Result<Block>>(BLOCKS);
     let (empty_sender, empty) = mpsc::sync_channel::<Block>(BLOCKS);
     for _ in 0..BLOCKS {
         if empty_sender.send(Block::new()).is_err() {
@@ -78,15 +78,15 @@ pub fn pump<E>(
             // Ends when the drain has gone away or the source has ended.
             while let Ok(mut block) = empty.recv() {
                 let outcome = block.fill(&mut fill);
-                let is_last = outcome.is_err() || block.filled < BLOCK_BYTES;
-                if full_sender.send(outcome.map(|()| block)).is_err() || is_last {
+                let is_last = outcome.is_err() || block.length < BLOCK_BYTES;
+                if filled_sender.send(outcome.map(|()| block)).is_err() || is_last {
                     break;
                 }
             }
         });
         // Owned here, so that an early return ends the filler.
-        let (full, empty_sender) = (full, empty_sender);
-        while let Ok(block) = full.recv() {
+        let (filled, empty_sender) = (filled, empty_sender);
+        while let Ok(block) = filled.recv() {
             let block = block.map_err(PumpError::Fill)?;
             if !block.bytes().is_empty() {
                 drain(block.bytes()).map_err(PumpError::Drain)?;

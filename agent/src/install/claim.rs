@@ -19,7 +19,7 @@ pub const CLAIM_BACKOFF: Backoff = Backoff {
     max: Duration::from_secs(15),
     tries: 44,
 };
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// Posts the claim until it is answered.
 ///

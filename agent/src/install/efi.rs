@@ -159,7 +159,7 @@ mod tests {
     fn a_load_option_is_byte_exact() {
         let expected: Vec<u8> = [
             &[1, 0, 0, 0][..],          // active
-            &[64, 0],                   // length of the path list
+            &[60, 0],                   // length of the path list: HD 42, file 14, end 4
             &[b'u', 0, b'b', 0, 0, 0],  // description
             &[4, 1, 42, 0, 1, 0, 0, 0], // HD node, partition 1
             &[0, 8, 0, 0, 0, 0, 0, 0],  // start
@@ -172,10 +172,7 @@ mod tests {
         ]
         .concat();
         let option = load_option("ub", &ESP, "/E/X");
-        assert_eq!(&option[..4], &expected[..4]);
-        // HD 42 + file 14 + end 4.
-        assert_eq!(option[4..6], [60, 0]);
-        assert_eq!(option[6..], expected[6..]);
+        assert_eq!(option, expected);
         assert_eq!(
             load_option("ub", &ESP, "E\\X"),
             option,

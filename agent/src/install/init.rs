@@ -29,7 +29,7 @@ use crate::facts::FactSource;
 use crate::telemetry;
 
 /// Wait after a failure for which no plan says another.
-const REBOOT_DELAY: Duration = Duration::from_secs(60);
+const REBOOT_DELAY: Duration = Duration::from_mins(1);
 const SYS: &str = "/sys";
 
 /// How an attempt ended.

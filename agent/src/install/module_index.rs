@@ -125,19 +125,16 @@ fn match_class(pattern: &[u8], c: u8) -> Option<usize> {
     let end = pattern.iter().position(|b| *b == b']')?;
     let mut set = pattern.get(1..end)?;
     while let Some((&low, rest)) = set.split_first() {
-        match rest {
-            [b'-', high, tail @ ..] => {
-                if (low..=*high).contains(&c) {
-                    return Some(end + 1);
-                }
-                set = tail;
+        if let [b'-', high, tail @ ..] = rest {
+            if (low..=*high).contains(&c) {
+                return Some(end + 1);
             }
-            _ => {
-                if low == c {
-                    return Some(end + 1);
-                }
-                set = rest;
+            set = tail;
+        } else {
+            if low == c {
+                return Some(end + 1);
             }
+            set = rest;
         }
     }
     None

@@ -39,14 +39,14 @@ pub fn link_up(sequence: u32, index: u32) -> Vec<u8> {
 pub fn add_address(sequence: u32, index: u32, ip: Ipv4Addr, prefix_len: u8) -> Vec<u8> {
     let mut body = vec![AF_INET, prefix_len, 0, 0];
     body.extend(index.to_ne_bytes());
-    attribute(&mut body, IFA_LOCAL, &ip.octets());
-    attribute(&mut body, IFA_ADDRESS, &ip.octets());
+    attribute(&mut body, IFA_LOCAL, ip.octets());
+    attribute(&mut body, IFA_ADDRESS, ip.octets());
     let host_bits = u32::MAX.checked_shr(u32::from(prefix_len)).unwrap_or(0);
     if prefix_len < 31 {
         attribute(
             &mut body,
             IFA_BROADCAST,
-            &(ip.to_bits() | host_bits).to_be_bytes(),
+            (ip.to_bits() | host_bits).to_be_bytes(),
         );
     }
     message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
@@ -65,8 +65,8 @@ pub fn default_route(sequence: u32, index: u32, gateway: Ipv4Addr) -> Vec<u8> {
         RTN_UNICAST,
     ];
     body.extend(RTNH_F_ONLINK.to_ne_bytes());
-    attribute(&mut body, RTA_GATEWAY, &gateway.octets());
-    attribute(&mut body, RTA_OIF, &index.to_ne_bytes());
+    attribute(&mut body, RTA_GATEWAY, gateway.octets());
+    attribute(&mut body, RTA_OIF, index.to_ne_bytes());
     message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
 }
 
@@ -99,7 +99,7 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }
 
-fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8; 4]) {
+fn attribute(body: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
     body.extend(8_u16.to_ne_bytes());
     body.extend(kind.to_ne_bytes());
     body.extend(value);

@@ -63,10 +63,16 @@ pub fn bring_up(sys: &Path, mac: Mac, address: &StaticAddress) -> Result<String,
 
 /// Text of `resolv.conf`.
 pub fn resolv_conf(servers: &[IpAddr]) -> String {
-    servers
+    let lines: Vec<String> = servers
         .iter()
-        .map(|server| format!("nameserver {server}\n"))
-        .collect()
+        .map(|server| {
+            format!(
+                "nameserver {server}
+"
+            )
+        })
+        .collect();
+    lines.concat()
 }
 
 fn find(net: &Path, mac: Mac) -> Option<(String, u32)> {

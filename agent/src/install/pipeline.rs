@@ -133,8 +133,7 @@ impl<H: Host> Pipeline<'_, H> {
             .ok_or(InstallError::Table(TableError::UnknownFileSystem {
                 number: root.number,
             }))?;
-        self.write_mark(plan, &target, &table)
-            .map_err(failed("marking"))?;
+        Self::write_mark(plan, &target, &table).map_err(failed("marking"))?;
         Ok(Written {
             sha256,
             table,
@@ -143,7 +142,6 @@ impl<H: Host> Pipeline<'_, H> {
     }
 
     fn write_mark(
-        &self,
         plan: &InstallPlan,
         target: &Target,
         table: &PartitionTable,
@@ -234,3 +232,6 @@ fn recognise(
         start.get(..length).unwrap_or_default(),
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ pub const DOWNLOAD_BACKOFF: Backoff = Backoff {
     max: Duration::from_secs(20),
     tries: 16,
 };
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// Why the download ended for good. Carried inside the [`io::Error`] of the reader.
 #[derive(Debug, thiserror::Error)]

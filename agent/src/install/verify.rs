@@ -17,7 +17,7 @@ pub fn hash_target(
     mut progress: impl FnMut(u64),
 ) -> Result<String, InstallError> {
     let mut offset = 0;
-    let mut hashed = 0;
+    let mut done = 0;
     let mut hasher = Sha256::new();
     let pumped = blocks::pump(
         |room| {
@@ -30,8 +30,8 @@ pub fn hash_target(
         },
         |block| {
             hasher.update(block);
-            hashed += block.len() as u64;
-            progress(hashed);
+            done += block.len() as u64;
+            progress(done);
             Ok::<(), InstallError>(())
         },
     );
@@ -43,9 +43,10 @@ pub fn hash_target(
             source,
         },
     })?;
-    Ok(hasher
+    let digits: Vec<String> = hasher
         .finalize()
         .iter()
         .map(|byte| format!("{byte:02x}"))
-        .collect())
+        .collect();
+    Ok(digits.concat())
 }

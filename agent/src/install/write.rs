@@ -16,7 +16,7 @@ const GRAIN: usize = 64 * 1024;
 /// Bytes emptied by one call: a slow device is noticed after one of them.
 const PUNCH_STEP: u64 = 1 << 30;
 /// Emptying saves writing; a device that needs longer writes zeros itself and saves nothing.
-const LONGEST_PUNCH: Duration = Duration::from_secs(60);
+const LONGEST_PUNCH: Duration = Duration::from_mins(1);
 /// The backup partition table of an older installation lies at the very end.
 const TAIL: u64 = 1 << 20;
 
@@ -128,9 +128,6 @@ fn source_error(error: std::io::Error, raw_size: u64, done: u64) -> InstallError
             expected: *expected,
             got: *found,
         },
-        Some(StreamError::WrongSize { .. }) => InstallError::ImageCorrupt {
-            detail: error.to_string(),
-        },
         Some(
             StreamError::GaveUp { .. } | StreamError::Refused { .. } | StreamError::Changed { .. },
         ) => InstallError::DownloadFailed(error),
@@ -138,7 +135,7 @@ fn source_error(error: std::io::Error, raw_size: u64, done: u64) -> InstallError
             expected: raw_size,
             got: done,
         },
-        None => InstallError::ImageCorrupt {
+        Some(StreamError::WrongSize { .. }) | None => InstallError::ImageCorrupt {
             detail: error.to_string(),
         },
     }
