@@ -4,6 +4,7 @@
 # make_secrets: one BMC password for the life of the lab.
 make_secrets() {
     [ -s "$LAB/bmc/password" ] || (umask 077 && openssl rand -hex 12 >"$LAB/bmc/password")
+    give_to_user "$LAB/bmc/password"
 }
 
 # write_metalman_config: the appliance of the site, alone with an API of its own.
