@@ -1,6 +1,6 @@
 //! DHCP and TFTP across a veth pair between two network namespaces.
 //!
-//! Needs root. Without it the tests say so and pass, or fail when METALMAN_TEST_STRICT is set.
+//! Needs root. Without it the tests say so and pass, or fail when METALMAN_TEST_STRICT=1.
 
 use std::{net::Ipv4Addr, process::Command, sync::Arc, time::Duration};
 
