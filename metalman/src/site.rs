@@ -1,1 +1,142 @@
-//! Placeholder until the module lands.
+//! The site view: what this process knows about machines, operations and nodes, in memory.
+//!
+//! Filled by the watches (or, before their first answer, from the store), read by everybody.
+//! Invariant: it is a projection that can be rebuilt; nothing is decided here.
+
+mod boot;
+mod read;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use metalman_api::{machine::Machine, operation::MachineOperation};
+use netboot::directory::Snapshot;
+use tokio::sync::watch;
+
+pub(crate) use boot::architecture;
+pub use boot::{BootView, SiteDirectory};
+pub use read::{BmcReading, MachineMemory};
+
+use crate::domain::facts::NodeSeen;
+
+/// The site view.
+#[derive(Debug)]
+pub struct Site {
+    name: String,
+    view: RwLock<View>,
+    boot: ArcSwap<Snapshot>,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct View {
+    machines: BTreeMap<String, Arc<Machine>>,
+    operations: BTreeMap<String, Arc<MachineOperation>>,
+    nodes: BTreeMap<String, SiteNode>,
+    memory: HashMap<String, MachineMemory>,
+    synced: bool,
+}
+
+/// A Node as far as the site cares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteNode {
+    /// Value of the machine label, if any.
+    pub machine: Option<String>,
+    /// What counts as evidence.
+    pub seen: NodeSeen,
+}
+
+impl Site {
+    /// An empty view of the site with this label value.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            view: RwLock::default(),
+            boot: ArcSwap::from_pointee(Snapshot::default()),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Value of the site label; empty for machines without one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts up at every change; for whoever wants to look again.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Says that something outside the view changed (evidence, a token, an image).
+    pub fn poke(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
+        let result = change(&mut self.view.write().unwrap_or_else(PoisonError::into_inner));
+        self.poke();
+        result
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&View) -> T) -> T {
+        look(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a complete list from the API server (or the store) has been taken in.
+    pub fn is_synced(&self) -> bool {
+        self.read(|view| view.synced)
+    }
+
+    /// Says that a complete list has been taken in.
+    pub fn set_synced(&self) {
+        self.write(|view| view.synced = true);
+    }
+
+    /// Takes in a Machine.
+    pub fn apply_machine(&self, machine: Machine) {
+        if let Some(name) = machine.metadata.name.clone() {
+            self.write(|view| view.machines.insert(name, Arc::new(machine)));
+        }
+    }
+
+    /// Forgets a Machine.
+    pub fn remove_machine(&self, name: &str) {
+        self.write(|view| view.machines.remove(name));
+    }
+
+    /// Takes in an operation.
+    pub fn apply_operation(&self, operation: MachineOperation) {
+        if let Some(name) = operation.metadata.name.clone() {
+            self.write(|view| view.operations.insert(name, Arc::new(operation)));
+        }
+    }
+
+    /// Forgets an operation.
+    pub fn remove_operation(&self, name: &str) {
+        self.write(|view| view.operations.remove(name));
+    }
+
+    /// Takes in a Node.
+    pub fn apply_node(&self, name: String, node: SiteNode) {
+        self.write(|view| view.nodes.insert(name, node));
+    }
+
+    /// Forgets a Node.
+    pub fn remove_node(&self, name: &str) {
+        self.write(|view| view.nodes.remove(name));
+    }
+
+    /// Takes in a reading of a machine's BMC.
+    pub fn remember(&self, machine: &str, reading: BmcReading, at: Timestamp) {
+        self.write(|view| {
+            view.memory
+                .entry(machine.to_owned())
+                .or_default()
+                .take(reading, at);
+        });
+    }
+}

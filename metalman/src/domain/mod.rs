@@ -6,6 +6,7 @@ pub mod conflicts;
 pub mod counters;
 pub mod facts;
 pub mod inputs;
+pub mod machine_status;
 pub mod power;
 pub mod replace;
 pub mod state;

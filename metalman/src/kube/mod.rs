@@ -1,1 +1,8 @@
-//! Placeholder until the module lands.
+//! The Kubernetes edge: watches fill the site view, the writer makes statuses true.
+//!
+//! Invariant: the same code speaks to a cluster and to the embedded API.
+
+pub mod events;
+pub mod secrets;
+pub mod watch;
+pub mod writer;

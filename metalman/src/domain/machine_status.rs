@@ -1,0 +1,229 @@
+//! The status of a Machine from what is known about it. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use metalman_api::{
+    machine::{
+        AgentStatus, BootStatus, InstalledImage, MachinePhase, MachineStatus, OperationCounters,
+        RedfishStatus,
+    },
+    operation::{OperationKind, Phase},
+};
+
+use super::{
+    facts::{Power, Reading, Trouble},
+    state::TargetState,
+    status::{condition, keep_transition_times},
+};
+
+/// What a Machine's status is made of.
+#[derive(Debug, Clone, Default)]
+pub struct MachineView<'a> {
+    /// Last power reading.
+    pub power: Option<&'a Reading<Power>>,
+    /// Last trouble with the BMC.
+    pub trouble: Option<&'a Trouble>,
+    /// Certificate of the BMC.
+    pub fingerprint: Option<&'a str>,
+    /// The unfinished or latest target on this machine: operation name and state.
+    pub target: Option<(&'a str, &'a TargetState)>,
+    /// Last boot the host reported: boot id, kernel, agent version, first seen.
+    pub boot: Option<(&'a str, &'a str, &'a str, Timestamp)>,
+    /// What another Machine disputes.
+    pub conflict: Option<&'a str>,
+    /// Counters that have been followed.
+    pub counters: Option<OperationCounters>,
+}
+
+/// Overlays what is known on the previous status; fields nobody knows better stay.
+pub fn machine_status(
+    view: &MachineView<'_>,
+    previous: &MachineStatus,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> MachineStatus {
+    let mut status = previous.clone();
+    let redfish = status.redfish.get_or_insert_with(RedfishStatus::default);
+    if let Some(power) = view.power {
+        redfish.power_state = Some(power.value.as_str().to_owned());
+    }
+    if redfish.cert_fingerprint.is_none() {
+        redfish.cert_fingerprint = view.fingerprint.map(str::to_owned);
+    }
+    if *redfish == RedfishStatus::default() {
+        status.redfish = None;
+    }
+    if let Some((boot_id, kernel, agent, since)) = view.boot {
+        status.boot = Some(BootStatus {
+            boot_id: boot_id.to_owned(),
+            kernel: Some(kernel.to_owned()),
+            since: Some(Time(since)),
+        });
+        let previous = status.agent.take().unwrap_or_default();
+        status.agent = Some(AgentStatus {
+            version: Some(agent.to_owned()),
+            ..previous
+        });
+    }
+    if let Some((_, target)) = view.target
+        && let (Some(_), Some(input)) = (target.image_written_at, &target.input)
+    {
+        status.image = Some(InstalledImage {
+            reference: input.host_image.clone(),
+            digest: input.host_image_digest.clone(),
+            disk_sha256: Some(input.raw_sha256.clone()),
+        });
+    }
+    status.operations = view.counters.or(status.operations);
+    status.phase = Some(phase(view));
+    status.message = view
+        .target
+        .map(|(name, target)| format!("{name}: {}", target.message));
+    let mut ours = conditions(view, generation, now);
+    keep_transition_times(&mut ours, &previous.conditions);
+    let kept = previous
+        .conditions
+        .iter()
+        .filter(|old| ours.iter().all(|c| c.type_ != old.type_));
+    status.conditions = kept.cloned().chain(ours.iter().cloned()).collect();
+    status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    status
+}
+
+fn phase(view: &MachineView<'_>) -> MachinePhase {
+    let up = view.boot.is_some()
+        && !matches!(
+            view.power,
+            Some(Reading {
+                value: Power::Off,
+                ..
+            })
+        );
+    let settled = if up {
+        MachinePhase::Ready
+    } else {
+        MachinePhase::Pending
+    };
+    let Some((_, target)) = view.target else {
+        return settled;
+    };
+    match (target.phase, target.kind) {
+        (Phase::Failed, _) => MachinePhase::Failed,
+        (Phase::InProgress, OperationKind::HostReplace) => MachinePhase::Provisioning,
+        (Phase::InProgress, _) => MachinePhase::Rebooting,
+        (Phase::Pending | Phase::Complete, _) => settled,
+    }
+}
+
+fn conditions(view: &MachineView<'_>, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+    let mut conditions = Vec::new();
+    match (view.trouble, view.power) {
+        (Some(trouble), _) => conditions.push(condition(
+            "RedfishReady",
+            "False",
+            &trouble.reason,
+            &trouble.message,
+            trouble.at,
+            generation,
+        )),
+        (None, Some(power)) => conditions.push(condition(
+            "RedfishReady",
+            "True",
+            "Connected",
+            "the BMC answers",
+            power.at,
+            generation,
+        )),
+        (None, None) => {}
+    }
+    let (verdict, reason, message) = match view.conflict {
+        Some(conflict) => ("False", "AddressConflict", conflict),
+        None => (
+            "True",
+            "Unique",
+            "no other Machine claims its MAC or address",
+        ),
+    };
+    conditions.push(condition(
+        "AddressesUnique",
+        verdict,
+        reason,
+        message,
+        now,
+        generation,
+    ));
+    if let Some((name, target)) = view.target
+        && target.kind == OperationKind::HostReplace
+    {
+        let at = target
+            .image_written_at
+            .or(target.started_at)
+            .unwrap_or(target.stage_since);
+        let (verdict, reason) = match (target.phase, target.image_written_at) {
+            (Phase::Failed, None) => ("False", target.reason.as_str()),
+            (_, Some(_)) => ("True", "Succeeded"),
+            (Phase::Pending | Phase::InProgress | Phase::Complete, None) => ("False", "Pending"),
+        };
+        conditions.push(condition("Repaved", verdict, reason, name, at, generation));
+    }
+    conditions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_running_repave_is_provisioning_and_a_reporting_host_is_ready() {
+        let mut target = TargetState::new(OperationKind::HostReplace, at(1));
+        target.phase = Phase::InProgress;
+        let view = MachineView {
+            target: Some(("op", &target)),
+            ..MachineView::default()
+        };
+        let status = machine_status(&view, &MachineStatus::default(), None, at(2));
+        assert_eq!(status.phase, Some(MachinePhase::Provisioning));
+        let view = MachineView {
+            boot: Some(("b", "6.1", "0.1", at(1))),
+            ..MachineView::default()
+        };
+        let status = machine_status(&view, &MachineStatus::default(), None, at(2));
+        assert_eq!(status.phase, Some(MachinePhase::Ready));
+    }
+
+    #[test]
+    fn foreign_conditions_and_the_pin_survive() {
+        let mut previous = MachineStatus::default();
+        previous
+            .conditions
+            .push(condition("Provisioned", "True", "X", "", at(1), None));
+        previous.redfish = Some(RedfishStatus {
+            cert_fingerprint: Some("aa:bb".into()),
+            power_state: None,
+        });
+        let view = MachineView {
+            fingerprint: Some("cc:dd"),
+            ..MachineView::default()
+        };
+        let status = machine_status(&view, &previous, None, at(2));
+        assert!(status.conditions.iter().any(|c| c.type_ == "Provisioned"));
+        assert_eq!(
+            status.redfish.unwrap().cert_fingerprint.as_deref(),
+            Some("aa:bb")
+        );
+    }
+
+    #[test]
+    fn the_same_facts_give_the_same_status() {
+        let view = MachineView {
+            conflict: Some("x"),
+            ..MachineView::default()
+        };
+        let first = machine_status(&view, &MachineStatus::default(), None, at(2));
+        assert_eq!(machine_status(&view, &first, None, at(9)), first);
+    }
+}

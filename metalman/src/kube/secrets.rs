@@ -1,0 +1,156 @@
+//! Reads Secrets when they are needed; the last good answer serves while the API is away.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use metalman_api::machine::{PasswordRef, SecretRef};
+use netboot::images::{ImageReference, PullSecretKind, RegistryCredentials, parse_pull_secret};
+use secrecy::SecretString;
+
+use crate::{bmc::SecretVersion, clock, domain::facts::Trouble, supervisor::chain};
+
+/// Reader of Secrets.
+#[derive(Clone)]
+pub struct Secrets {
+    client: Client,
+    last: Arc<Mutex<HashMap<String, Secret>>>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secrets").finish_non_exhaustive()
+    }
+}
+
+impl Secrets {
+    /// Reads through `client`.
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            last: Arc::default(),
+        }
+    }
+
+    /// The password a BMC reference means, and the version of its Secret.
+    ///
+    /// # Errors
+    /// A [`Trouble`] that names Secret and key.
+    pub async fn password(
+        &self,
+        reference: &PasswordRef,
+    ) -> Result<(SecretString, SecretVersion), Trouble> {
+        let (namespace, name, key) = (&reference.namespace, &reference.name, &reference.key);
+        let secret = self.get(namespace, name).await?;
+        let full = format!("{namespace}/{name}");
+        let bytes = secret
+            .data
+            .as_ref()
+            .and_then(|data| data.get(key))
+            .ok_or_else(|| {
+                trouble(
+                    "SecretKeyMissing",
+                    format!("Secret {full} has no key {key}; add it"),
+                    false,
+                )
+            })?;
+        let text = std::str::from_utf8(&bytes.0).map_err(|_| {
+            trouble(
+                "SecretInvalid",
+                format!("key {key} of Secret {full} is not text"),
+                false,
+            )
+        })?;
+        let version = SecretVersion {
+            name: full,
+            uid: secret.metadata.uid.clone().unwrap_or_default(),
+            resource_version: secret.metadata.resource_version.clone().unwrap_or_default(),
+        };
+        // `kubectl create secret --from-file` keeps the file's last newline.
+        Ok((
+            SecretString::from(text.trim_end_matches(['\n', '\r'])),
+            version,
+        ))
+    }
+
+    /// The registry credentials a pull secret holds for an image.
+    ///
+    /// # Errors
+    /// A [`Trouble`] that names the Secret.
+    pub async fn registry(
+        &self,
+        reference: &SecretRef,
+        image: &ImageReference,
+    ) -> Result<Option<RegistryCredentials>, Trouble> {
+        let (Some(host), Some(repository)) = (image.registry_host(), image.repository()) else {
+            return Ok(None);
+        };
+        let secret = self.get(&reference.namespace, &reference.name).await?;
+        let full = format!("{}/{}", reference.namespace, reference.name);
+        let kinds = [
+            (PullSecretKind::DockerConfigJson, ".dockerconfigjson"),
+            (PullSecretKind::DockerCfg, ".dockercfg"),
+        ];
+        let found = kinds.into_iter().find_map(|(kind, key)| {
+            secret
+                .data
+                .as_ref()
+                .and_then(|data| data.get(key))
+                .map(|bytes| (kind, bytes))
+        });
+        let Some((kind, bytes)) = found else {
+            let message = format!(
+                "Secret {full} is no pull secret: it has neither .dockerconfigjson nor .dockercfg"
+            );
+            return Err(trouble("SecretKeyMissing", message, false));
+        };
+        parse_pull_secret(kind, &bytes.0, host, repository).map_err(|error| {
+            trouble(
+                error.reason(),
+                format!("Secret {full}: {}", chain(&error)),
+                false,
+            )
+        })
+    }
+
+    async fn get(&self, namespace: &str, name: &str) -> Result<Secret, Trouble> {
+        let full = format!("{namespace}/{name}");
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        match api.get_opt(name).await {
+            Ok(Some(secret)) => {
+                self.last
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(full, secret.clone());
+                Ok(secret)
+            }
+            Ok(None) => {
+                self.last
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&full);
+                let message = format!("Secret {full} does not exist; create it");
+                Err(trouble("SecretNotFound", message, false))
+            }
+            Err(error) => {
+                let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+                last.get(&full).cloned().ok_or_else(|| {
+                    let message = format!("Secret {full} cannot be read: {}", chain(&error));
+                    trouble("SecretUnreadable", message, true)
+                })
+            }
+        }
+    }
+}
+
+fn trouble(reason: &str, message: String, transient: bool) -> Trouble {
+    Trouble {
+        reason: reason.into(),
+        message,
+        transient,
+        at: clock::now(),
+    }
+}

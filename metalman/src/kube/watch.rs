@@ -1,0 +1,242 @@
+//! Watches Machines, MachineOperations and Nodes; keeps site view and store in step with them.
+
+use std::{fmt::Debug, sync::Arc};
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use metalman_api::{
+    machine::{MACHINE_LABEL, Machine},
+    operation::MachineOperation,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    clock,
+    domain::facts::NodeSeen,
+    site::{Site, SiteNode},
+    store::{SiteObject, Store, StoreError},
+    supervisor::chain,
+};
+
+/// Kind under which Machines are kept in the store.
+const MACHINE: &str = "Machine";
+/// Kind under which operations are kept in the store.
+const OPERATION: &str = "MachineOperation";
+
+/// Fills the site view with what the store knew last, so that the site boots before (or without)
+/// the API server's first answer.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn load(site: &Site, store: &Store) -> Result<(), StoreError> {
+    let machines = store.site_objects().all(MACHINE).await?;
+    let operations = store.site_objects().all(OPERATION).await?;
+    let known = !machines.is_empty();
+    for row in machines {
+        match serde_json::from_value(row.body) {
+            Ok(machine) => site.apply_machine(machine),
+            Err(error) => warn!(%error, name = row.name, "kept Machine cannot be read"),
+        }
+    }
+    for row in operations {
+        match serde_json::from_value(row.body) {
+            Ok(operation) => site.apply_operation(operation),
+            Err(error) => warn!(%error, name = row.name, "kept operation cannot be read"),
+        }
+    }
+    if known {
+        site.set_synced();
+    }
+    Ok(())
+}
+
+/// Something the site view takes in.
+trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize {
+    const KIND: &'static str;
+    fn apply(self, site: &Site);
+    fn remove(name: &str, site: &Site);
+    fn names(site: &Site) -> Vec<String>;
+}
+
+impl Watched for Machine {
+    const KIND: &'static str = MACHINE;
+
+    fn apply(self, site: &Site) {
+        site.apply_machine(self);
+    }
+
+    fn remove(name: &str, site: &Site) {
+        site.remove_machine(name);
+    }
+
+    fn names(site: &Site) -> Vec<String> {
+        site.machines()
+            .iter()
+            .filter_map(|m| m.metadata.name.clone())
+            .collect()
+    }
+}
+
+impl Watched for MachineOperation {
+    const KIND: &'static str = OPERATION;
+
+    fn apply(self, site: &Site) {
+        site.apply_operation(self);
+    }
+
+    fn remove(name: &str, site: &Site) {
+        site.remove_operation(name);
+    }
+
+    fn names(site: &Site) -> Vec<String> {
+        site.operations()
+            .iter()
+            .filter_map(|o| o.metadata.name.clone())
+            .collect()
+    }
+}
+
+/// Watches everything until `stop`; `synced` is called once both lists have been taken in.
+///
+/// # Errors
+/// Never today; the type is that of a task.
+pub async fn run(
+    client: Client,
+    site: Arc<Site>,
+    store: Store,
+    synced: impl Fn() + Send + Sync + 'static,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let both = tokio::sync::Barrier::new(2);
+    let machines = watch::<Machine>(client.clone(), &site, &store, &both);
+    let operations = watch::<MachineOperation>(client.clone(), &site, &store, &both);
+    let synced = async {
+        let mut changes = site.changes();
+        while !site.is_synced() && changes.changed().await.is_ok() {}
+        synced();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = futures::future::join4(machines, operations, watch_nodes(client, &site), synced) => {}
+    }
+    Ok(())
+}
+
+async fn watch<T>(client: Client, site: &Site, store: &Store, both: &tokio::sync::Barrier)
+where
+    T: Watched + Send + Sync + Unpin + 'static,
+{
+    let stream = watcher(Api::<T>::all(client), watcher::Config::default()).default_backoff();
+    let mut stream = std::pin::pin!(stream);
+    let mut listed: Vec<T> = Vec::new();
+    let mut first = true;
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::InitApply(object)) => listed.push(object),
+            Ok(watcher::Event::InitDone) => {
+                let rows: Vec<SiteObject> = listed
+                    .iter()
+                    .map(|object| row(object, clock::now()))
+                    .collect();
+                for name in T::names(site) {
+                    if !listed.iter().any(|object| object.name_any() == name) {
+                        T::remove(&name, site);
+                    }
+                }
+                for object in listed.drain(..) {
+                    object.apply(site);
+                }
+                keep(
+                    T::KIND,
+                    store.site_objects().replace_all(T::KIND, &rows).await,
+                );
+                if first {
+                    first = false;
+                    info!(kind = T::KIND, objects = rows.len(), "list taken in");
+                    if both.wait().await.is_leader() {
+                        site.set_synced();
+                    }
+                }
+            }
+            Ok(watcher::Event::Apply(object)) => {
+                keep(
+                    T::KIND,
+                    store.site_objects().put(&row(&object, clock::now())).await,
+                );
+                object.apply(site);
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                let name = object.name_any();
+                T::remove(&name, site);
+                keep(
+                    T::KIND,
+                    store.site_objects().delete(T::KIND, "", &name).await,
+                );
+            }
+            Err(error) => {
+                warn!(kind = T::KIND, error = %chain(&error), "watch broke, will go on");
+            }
+        }
+    }
+}
+
+fn keep(kind: &str, kept: Result<(), StoreError>) {
+    if let Err(error) = kept {
+        warn!(kind, error = %chain(&error), error.reason = error.reason(), "site view was not kept in the store");
+    }
+}
+
+fn row<T: Watched>(object: &T, now: Timestamp) -> SiteObject {
+    let meta = object.meta();
+    SiteObject {
+        kind: T::KIND.to_owned(),
+        namespace: String::new(),
+        name: object.name_any(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        resource_version: meta.resource_version.clone().unwrap_or_default(),
+        body: serde_json::to_value(object).unwrap_or_default(),
+        updated_at: now,
+    }
+}
+
+async fn watch_nodes(client: Client, site: &Site) {
+    let stream = watcher(Api::<Node>::all(client), watcher::Config::default()).default_backoff();
+    let mut stream = std::pin::pin!(stream);
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(watcher::Event::InitApply(node) | watcher::Event::Apply(node)) => {
+                site.apply_node(node.name_any(), seen(&node));
+            }
+            Ok(watcher::Event::Delete(node)) => site.remove_node(&node.name_any()),
+            Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+            Err(error) => warn!(kind = "Node", error = %chain(&error), "watch broke, will go on"),
+        }
+    }
+}
+
+fn seen(node: &Node) -> SiteNode {
+    let info = node
+        .status
+        .as_ref()
+        .and_then(|status| status.node_info.as_ref());
+    SiteNode {
+        machine: node.labels().get(MACHINE_LABEL).cloned(),
+        seen: NodeSeen {
+            created_at: node
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            boot_id: info.map(|info| info.boot_id.clone()).unwrap_or_default(),
+        },
+    }
+}

@@ -1,0 +1,143 @@
+//! Questions to the site view, and what is remembered about each BMC.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use metalman_api::{machine::Machine, operation::MachineOperation, scope};
+
+use super::{Site, SiteNode};
+use crate::{
+    bmc::Seen,
+    domain::facts::{BootOverride, NodeSeen, Power, Reading, Trouble},
+};
+
+/// What a BMC call brought.
+#[derive(Debug, Clone)]
+pub enum BmcReading {
+    /// The system was read.
+    Seen(Seen),
+    /// The call failed.
+    Trouble(Trouble),
+}
+
+/// What this process remembers about one machine's BMC.
+#[derive(Debug, Clone, Default)]
+pub struct MachineMemory {
+    /// Last power state.
+    pub power: Option<Reading<Power>>,
+    /// Last boot override.
+    pub boot_override: Option<Reading<BootOverride>>,
+    /// Last failure, unless a later call succeeded.
+    pub trouble: Option<Trouble>,
+    /// Leaf certificate of the BMC.
+    pub fingerprint: Option<String>,
+}
+
+impl MachineMemory {
+    pub(super) fn take(&mut self, reading: BmcReading, at: Timestamp) {
+        match reading {
+            BmcReading::Seen(seen) => {
+                self.power = Some(Reading {
+                    value: seen.power,
+                    at,
+                });
+                self.boot_override = Some(Reading {
+                    value: seen.boot_override,
+                    at,
+                });
+                self.fingerprint = seen.fingerprint.or(self.fingerprint.take());
+                self.trouble = None;
+            }
+            BmcReading::Trouble(trouble) => self.trouble = Some(trouble),
+        }
+    }
+
+    /// When the BMC was last asked, with or without success.
+    pub fn last_asked(&self) -> Option<Timestamp> {
+        self.power
+            .as_ref()
+            .map(|r| r.at)
+            .max(self.trouble.as_ref().map(|t| t.at))
+    }
+}
+
+impl Site {
+    /// Machines this appliance owns, by name.
+    pub fn owned_machines(&self) -> Vec<Arc<Machine>> {
+        self.read(|view| {
+            view.machines
+                .values()
+                .filter(|m| scope::owns(self.name(), m))
+                .cloned()
+                .collect()
+        })
+    }
+
+    /// All machines that were seen, by name.
+    pub fn machines(&self) -> Vec<Arc<Machine>> {
+        self.read(|view| view.machines.values().cloned().collect())
+    }
+
+    /// One machine.
+    pub fn machine(&self, name: &str) -> Option<Arc<Machine>> {
+        self.read(|view| view.machines.get(name).cloned())
+    }
+
+    /// All operations, by name.
+    pub fn operations(&self) -> Vec<Arc<MachineOperation>> {
+        self.read(|view| view.operations.values().cloned().collect())
+    }
+
+    /// One operation.
+    pub fn operation(&self, name: &str) -> Option<Arc<MachineOperation>> {
+        self.read(|view| view.operations.get(name).cloned())
+    }
+
+    /// What is remembered about a machine's BMC.
+    pub fn memory(&self, machine: &str) -> MachineMemory {
+        self.read(|view| view.memory.get(machine).cloned().unwrap_or_default())
+    }
+
+    /// The Node of a machine: by its machine label, or by name.
+    pub fn node_of(&self, machine: &Machine) -> Option<NodeSeen> {
+        let name = machine.metadata.name.as_deref()?;
+        let by_ref = machine
+            .spec
+            .kubernetes
+            .as_ref()
+            .and_then(|k| k.node_ref.as_ref())
+            .map_or(name, |node| node.name.as_str());
+        self.read(|view| {
+            let by_label = |node: &&SiteNode| node.machine.as_deref() == Some(name);
+            view.nodes
+                .values()
+                .find(by_label)
+                .or_else(|| view.nodes.get(by_ref))
+                .map(|node| node.seen.clone())
+        })
+    }
+
+    /// Name of the unfinished operation on a machine that started first, for the timeline.
+    pub fn running_operation(&self, machine: &str) -> Option<String> {
+        self.read(|view| {
+            view.operations
+                .values()
+                .filter(|operation| {
+                    operation.status.as_ref().is_some_and(|status| {
+                        status
+                            .targets
+                            .iter()
+                            .any(|t| t.machine_ref == machine && !t.phase.is_terminal())
+                    })
+                })
+                .min_by_key(|operation| {
+                    operation
+                        .metadata
+                        .creation_timestamp
+                        .as_ref()
+                        .map(|time| time.0)
+                })
+                .and_then(|operation| operation.metadata.name.clone())
+        })
+    }
+}
