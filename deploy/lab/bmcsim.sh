@@ -1,40 +1,31 @@
 # shellcheck shell=bash
-# The machines: their disks, and what bmcsim is told about them and their BMCs.
-
-OVMF_CODE=/usr/share/OVMF/OVMF_CODE_4M.fd
-OVMF_VARS=/usr/share/OVMF/OVMF_VARS_4M.fd
-
-# make_machine N: an empty sparse disk; an earlier one is kept.
-make_machine() {
-    local disk
-    disk=$(node_disk "$1")
-    [ -e "$disk" ] || truncate -s "$DISK_SIZE" "$disk"
-}
+# What bmcsim is told about the machines and their BMCs. It makes disks, NVRAM and certificates itself.
 
 # write_bmcsim_config N
 write_bmcsim_config() {
     local i name
-    for ((i = 1; i <= $1; i++)); do
-        name=$(node_name "$i")
-        cat <<EOF
-[[machine]]
+    {
+        printf 'state_dir = "%s"\n' "$LAB/bmc"
+        for ((i = 1; i <= $1; i++)); do
+            name=$(node_name "$i")
+            cat <<EOF
+
+[[bmc]]
 name = "$name"
 listen = "$(node_bmc_ip "$i"):443"
-username = "admin"
+user = "admin"
 password_file = "$LAB/bmc/password"
-uuid = "$(node_uuid "$i")"
+system_id = "$name"
 
-[machine.qemu]
+[bmc.qemu]
+uuid = "$(node_uuid "$i")"
 mac = "$(node_mac "$i")"
 tap = "tap$i"
-disk = "$(node_disk "$i")"
-disk_serial = "$(node_serial "$i")"
 memory_mib = ${METALMAN_LAB_MEMORY:-1024}
-firmware_code = "$OVMF_CODE"
-firmware_vars = "$OVMF_VARS"
+disks = [{ path = "$(node_disk "$i")", serial = "$(node_serial "$i")", size_mib = $DISK_MIB }]
 serial_log = "$(node_console "$i")"
-state_dir = "$LAB/bmc/$name"
-
+tpm = ${METALMAN_LAB_TPM:-false}
 EOF
-    done >"$LAB/bmcsim.toml"
+        done
+    } >"$LAB/bmcsim.toml"
 }

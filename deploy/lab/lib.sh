@@ -15,7 +15,7 @@ IMAGES=${METALMAN_IMAGE_DIR:-$LAB/images}
 
 GATEWAY=10.77.0.1
 SITE=lab
-DISK_SIZE=4G
+DISK_MIB=4096
 BIN=$REPO/target/x86_64-unknown-linux-gnu
 
 # Facts about machine number N.
