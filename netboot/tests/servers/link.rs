@@ -19,7 +19,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::{net::UdpSocket, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::MAC;
+use crate::support::{MAC, PATIENCE};
 
 pub(crate) const SERVER_DEVICE: &str = "nb-server";
 pub(crate) const CLIENT_DEVICE: &str = "nb-client";
@@ -48,7 +48,7 @@ impl Link {
         let (client, client_thread) = namespace(None);
         let (server, _) = namespace(Some(client_thread.to_string()));
         let link = Self { server, client };
-        link.enter_client(|| {
+        enter(&link.client, || {
             ip(&[
                 "link",
                 "set",
@@ -58,7 +58,9 @@ impl Link {
             ]);
             ip(&["addr", "add", &format!("{CLIENT}/24"), "dev", CLIENT_DEVICE]);
             ip(&["link", "set", CLIENT_DEVICE, "up"]);
+            wait_until_up(CLIENT_DEVICE);
         });
+        enter(&link.server, || wait_until_up(SERVER_DEVICE));
         Some(link)
     }
 
@@ -100,14 +102,34 @@ impl Link {
             std::panic::resume_unwind(panic);
         }
     }
+}
 
-    fn enter_client(&self, work: impl FnOnce() + Send + 'static) {
-        let namespace = self.client.try_clone().expect("clones");
-        let done = thread::spawn(move || {
-            setns(&namespace, CloneFlags::CLONE_NEWNET).expect("enters the namespace");
-            work();
-        });
-        done.join().expect("configures the namespace");
+/// Does `work` in the namespace.
+fn enter(namespace: &File, work: impl FnOnce() + Send + 'static) {
+    let namespace = namespace.try_clone().expect("clones");
+    let done = thread::spawn(move || {
+        setns(&namespace, CloneFlags::CLONE_NEWNET).expect("enters the namespace");
+        work();
+    });
+    done.join().expect("configures the namespace");
+}
+
+/// Until the kernel has seen the carrier it drops what is sent, for up to a second.
+fn wait_until_up(device: &str) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let output = Command::new("ip")
+            .args(["-o", "link", "show", device])
+            .output()
+            .expect("ip runs");
+        if String::from_utf8_lossy(&output.stdout).contains("state UP") {
+            return;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{device} does not come up: {output:?}"
+        );
+        thread::sleep(std::time::Duration::from_millis(5));
     }
 }
 
