@@ -1,0 +1,276 @@
+//! The API's tables: objects, the change log and the one resource version.
+//!
+//! One SQL text for SQLite and PostgreSQL. It knows rows, not rules. Invariant: a batch of changes
+//! and the version it ends at are committed together or not at all, and only if nobody else moved
+//! the version meanwhile.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::{AnyPool, Row};
+
+use super::hub::{Change, ChangeKind, Key, Stored};
+use super::resource::Catalog;
+
+/// Changes kept for watches to resume from.
+pub const LOG_LENGTH: usize = 4096;
+
+/// Access to the tables.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    pool: AnyPool,
+    catalog: Arc<Catalog>,
+}
+
+/// Everything that is needed to start.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Newest version given out.
+    pub version: u64,
+    /// Changes up to this version are gone.
+    pub compacted: u64,
+    /// Live objects.
+    pub objects: Vec<Arc<Stored>>,
+    /// Log, oldest first.
+    pub changes: Vec<Arc<Change>>,
+}
+
+/// What can go wrong with the tables.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The database refused or did not answer.
+    #[error("cannot {operation} API objects")]
+    Database {
+        /// What was being done.
+        operation: &'static str,
+        /// Cause.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A row that cannot be read back.
+    #[error("stored {resource} {namespace}/{name} is damaged: {problem}")]
+    Damaged {
+        /// Plural and group.
+        resource: String,
+        /// Namespace, empty when cluster-scoped.
+        namespace: String,
+        /// Name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Another process writes to the same tables.
+    #[error("resource version is {found}, expected {expected}: another process writes to this API")]
+    NotAlone {
+        /// In the database.
+        found: u64,
+        /// In memory.
+        expected: u64,
+    },
+}
+
+fn database(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StorageError {
+    move |source| StorageError::Database { operation, source }
+}
+
+impl Storage {
+    /// Storage on `pool`, whose migrations have been applied.
+    pub fn new(pool: AnyPool, catalog: Arc<Catalog>) -> Self {
+        Self { pool, catalog }
+    }
+
+    /// Reads everything. Objects of resources that are no longer served stay in the table.
+    ///
+    /// # Errors
+    /// Database errors and damaged rows.
+    pub async fn load(&self) -> Result<Loaded, StorageError> {
+        let (version, compacted) = self.versions().await?;
+        let rows = sqlx::query(
+            "SELECT api_group, resource, namespace, name, resource_version, written_at, body \
+             FROM api_objects",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(database("load"))?;
+        let mut objects = Vec::with_capacity(rows.len());
+        for row in &rows {
+            objects.extend(self.stored(row)?.map(Arc::new));
+        }
+        let rows = sqlx::query(
+            "SELECT api_group, resource, namespace, name, resource_version, written_at, body, \
+             change FROM api_changes WHERE resource_version > $1 ORDER BY resource_version",
+        )
+        .bind(signed(compacted))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(database("load changes of"))?;
+        let mut changes = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let word: String = row.try_get("change").map_err(database("read changes of"))?;
+            if let (Some(object), Some(kind)) = (self.stored(row)?, ChangeKind::parse(&word)) {
+                let version = object.version;
+                changes.push(Arc::new(Change {
+                    version,
+                    kind,
+                    object: Arc::new(object),
+                    previous: None,
+                }));
+            }
+        }
+        Ok(Loaded { version, compacted, objects, changes })
+    }
+
+    /// The version and the compaction mark in the database.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn versions(&self) -> Result<(u64, u64), StorageError> {
+        let row = sqlx::query("SELECT current, compacted FROM api_versions WHERE id = 1")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(database("read the version of"))?;
+        let get = |column: &str| {
+            row.try_get::<i64, _>(column).map(unsigned).map_err(database("read the version of"))
+        };
+        Ok((get("current")?, get("compacted")?))
+    }
+
+    /// Writes `changes`, which take the version from `from` to `to`, and drops log entries up to
+    /// `compacted`.
+    ///
+    /// # Errors
+    /// On `Database` the outcome is unknown until [`Storage::versions`] answers.
+    pub async fn commit(
+        &self,
+        from: u64,
+        to: u64,
+        compacted: Option<u64>,
+        changes: &[Arc<Change>],
+    ) -> Result<(), StorageError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this file is the store of the API; no outside call happens in between"
+        )]
+        let mut transaction = self.pool.begin().await.map_err(database("write"))?;
+        let moved =
+            sqlx::query("UPDATE api_versions SET current = $1 WHERE id = 1 AND current = $2")
+                .bind(signed(to))
+                .bind(signed(from))
+                .execute(&mut *transaction)
+                .await
+                .map_err(database("write"))?;
+        if moved.rows_affected() != 1 {
+            transaction.rollback().await.map_err(database("write"))?;
+            let (found, _) = self.versions().await?;
+            return Err(StorageError::NotAlone { found, expected: from });
+        }
+        for change in changes {
+            self.write(&mut transaction, change).await?;
+        }
+        if let Some(compacted) = compacted {
+            sqlx::query("DELETE FROM api_changes WHERE resource_version <= $1")
+                .bind(signed(compacted))
+                .execute(&mut *transaction)
+                .await
+                .map_err(database("compact"))?;
+            sqlx::query("UPDATE api_versions SET compacted = $1 WHERE id = 1")
+                .bind(signed(compacted))
+                .execute(&mut *transaction)
+                .await
+                .map_err(database("compact"))?;
+        }
+        transaction.commit().await.map_err(database("commit"))
+    }
+
+    async fn write(
+        &self,
+        transaction: &mut sqlx::Transaction<'_, sqlx::Any>,
+        change: &Change,
+    ) -> Result<(), StorageError> {
+        let object = &change.object;
+        let Some(resource) = self.catalog.of_slot(object.key.slot) else { return Ok(()) };
+        let body = object.value.to_string();
+        let written_at = object.written_at.as_millisecond();
+        sqlx::query(
+            "INSERT INTO api_changes (resource_version, change, api_group, resource, namespace, \
+             name, written_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(signed(change.version))
+        .bind(change.kind.word())
+        .bind(&resource.group)
+        .bind(&resource.plural)
+        .bind(&object.key.namespace)
+        .bind(&object.key.name)
+        .bind(written_at)
+        .bind(&body)
+        .execute(&mut **transaction)
+        .await
+        .map_err(database("log"))?;
+        let done = match change.kind {
+            ChangeKind::Deleted => {
+                sqlx::query(
+                    "DELETE FROM api_objects WHERE api_group = $1 AND resource = $2 \
+                     AND namespace = $3 AND name = $4",
+                )
+                .bind(&resource.group)
+                .bind(&resource.plural)
+                .bind(&object.key.namespace)
+                .bind(&object.key.name)
+                .execute(&mut **transaction)
+                .await
+            }
+            ChangeKind::Added | ChangeKind::Modified => {
+                sqlx::query(
+                    "INSERT INTO api_objects (api_group, resource, namespace, name, uid, \
+                     resource_version, written_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+                     ON CONFLICT (api_group, resource, namespace, name) DO UPDATE SET \
+                     uid = excluded.uid, resource_version = excluded.resource_version, \
+                     written_at = excluded.written_at, body = excluded.body",
+                )
+                .bind(&resource.group)
+                .bind(&resource.plural)
+                .bind(&object.key.namespace)
+                .bind(&object.key.name)
+                .bind(object.value["metadata"]["uid"].as_str().unwrap_or_default())
+                .bind(signed(object.version))
+                .bind(written_at)
+                .bind(&body)
+                .execute(&mut **transaction)
+                .await
+            }
+        };
+        done.map(drop).map_err(database("write"))
+    }
+
+    /// `None` for a resource that is no longer served.
+    fn stored(&self, row: &sqlx::any::AnyRow) -> Result<Option<Stored>, StorageError> {
+        let text = |column: &str| row.try_get::<String, _>(column).map_err(database("read"));
+        let number = |column: &str| row.try_get::<i64, _>(column).map_err(database("read"));
+        let (group, plural) = (text("api_group")?, text("resource")?);
+        let (namespace, name) = (text("namespace")?, text("name")?);
+        let Some(resource) = self.catalog.stored(&group, &plural) else { return Ok(None) };
+        let damaged = |problem: String| StorageError::Damaged {
+            resource: format!("{plural}.{group}"),
+            namespace: namespace.clone(),
+            name: name.clone(),
+            problem,
+        };
+        let value: Value =
+            serde_json::from_str(&text("body")?).map_err(|e| damaged(e.to_string()))?;
+        let written_at = Timestamp::from_millisecond(number("written_at")?)
+            .map_err(|e| damaged(e.to_string()))?;
+        let version = unsigned(number("resource_version")?);
+        let key = Key { slot: resource.slot, namespace: namespace.clone(), name: name.clone() };
+        Ok(Some(Stored { key, version, written_at, value }))
+    }
+}
+
+/// Versions count from 1 by ones: they never leave the range of `i64`.
+fn signed(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+fn unsigned(version: i64) -> u64 {
+    u64::try_from(version).unwrap_or_default()
+}
