@@ -142,6 +142,11 @@ impl Hub {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Number of slots.
+    pub fn slots(&self) -> usize {
+        self.feeds.len()
+    }
+
     /// Newest version.
     pub fn version(&self) -> u64 {
         self.read().version

@@ -107,10 +107,10 @@ fn without_directives(patch: &Map<String, Value>) -> Map<String, Value> {
 }
 
 fn merge_list(name: &str, target: &mut Value, patch: &[Value]) -> Result<(), ApiError> {
-    let Value::Array(items) = target else {
-        *target = Value::Array(patch.to_vec());
-        return Ok(());
-    };
+    if !target.is_array() {
+        *target = Value::Array(Vec::new());
+    }
+    let Value::Array(items) = target else { return Ok(()) };
     if MERGED_LISTS.contains(&name) {
         for item in patch {
             if !items.contains(item) {

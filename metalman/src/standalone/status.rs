@@ -117,6 +117,13 @@ impl ApiError {
         Self::new(401, "Unauthorized", "Unauthorized".to_owned(), Value::Null)
     }
 
+    /// 403.
+    pub fn forbidden(subject: Subject<'_>, why: &str) -> Self {
+        let message =
+            format!("{} \"{}\" is forbidden: {why}", subject.qualified(), subject.name);
+        Self::new(403, "Forbidden", message, subject.details())
+    }
+
     /// 404 for a path that names no resource.
     pub fn no_such_resource() -> Self {
         let text = "the server could not find the requested resource";

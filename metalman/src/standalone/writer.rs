@@ -199,6 +199,16 @@ impl Transaction<'_> {
         objects.into_values().collect()
     }
 
+    /// Is nothing left in a namespace?
+    pub fn is_namespace_empty(&self, namespace: &str) -> bool {
+        (0..self.hub.slots()).all(|slot| self.list(slot, Some(namespace)).is_empty())
+    }
+
+    /// Resource version after this job's changes so far.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Creates or replaces an object; returns it with its new resource version.
     pub fn put(&mut self, key: Key, value: Value) -> Value {
         let previous = self.get(&key);

@@ -1,0 +1,347 @@
+//! The embedded API as metalman runs it: open, hand out a kubeconfig, serve.
+//!
+//! Invariant: `run` returns only when nothing is being written any more.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use base64::Engine as _;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::config::{
+    AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
+};
+use rustls::ServerConfig;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use sqlx::AnyPool;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::core::{EVENT_SLOT, NAMESPACES};
+use super::http::{Access, Limits, Server, router, serve};
+use super::hub::Hub;
+use super::identity::{Identity, IdentityError, write_private};
+use super::ops::{self, Target, WriteOptions};
+use super::resource::{BadResource, Catalog};
+use super::storage::{Storage, StorageError};
+use super::strategy::{Door, UnknownFields};
+use super::writer::{Reply, Submitter, Writer};
+
+/// How long Events are kept after their last write.
+const EVENT_TTL: SignedDuration = SignedDuration::from_hours(24);
+const EXPIRY_PERIOD: Duration = Duration::from_secs(300);
+const IDENTITY_PERIOD: Duration = Duration::from_secs(24 * 3600);
+
+/// Settings of the API.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Directory for certificates, keys and the token; made when missing.
+    pub state_dir: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Names and addresses for the certificate besides localhost, 127.0.0.1 and `bind`.
+    pub sans: Vec<String>,
+    /// Our resources.
+    pub crds: Vec<CustomResourceDefinition>,
+    /// Open connections.
+    pub max_connections: usize,
+    /// Open watches.
+    pub max_watches: usize,
+    /// Clock.
+    pub clock: fn() -> Timestamp,
+}
+
+impl ApiConfig {
+    /// Our resources and the usual limits.
+    pub fn new(state_dir: PathBuf, bind: SocketAddr) -> Self {
+        Self {
+            state_dir,
+            bind,
+            sans: Vec::new(),
+            crds: metalman_api::crd::all(),
+            max_connections: 2048,
+            max_watches: 4096,
+            clock: crate::clock::now,
+        }
+    }
+}
+
+/// What can go wrong with the API as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiFailure {
+    /// A CRD cannot be served.
+    #[error("cannot serve a resource")]
+    Resource(#[source] BadResource),
+    /// The tables.
+    #[error("the store of the embedded API failed")]
+    Storage(#[source] StorageError),
+    /// Certificates and token.
+    #[error("the identity of the embedded API is not usable")]
+    Identity(#[source] IdentityError),
+    /// The address.
+    #[error("cannot listen on {bind} for the embedded API")]
+    Listen {
+        /// Address.
+        bind: SocketAddr,
+        /// Cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `run` was called twice.
+    #[error("the embedded API has been run before")]
+    RunTwice,
+}
+
+/// The embedded API.
+#[derive(Debug)]
+pub struct Api {
+    config: ApiConfig,
+    names: Vec<String>,
+    address: SocketAddr,
+    identity: Identity,
+    catalog: Arc<Catalog>,
+    hub: Arc<Hub>,
+    submitter: Submitter,
+    watchers: Arc<Semaphore>,
+    watch_end: CancellationToken,
+    once: Mutex<Option<(Writer, TcpListener)>>,
+}
+
+impl Api {
+    /// Loads objects and identity and binds the address, so that clients can connect from now on
+    /// and are answered once [`Api::run`] runs. The migrations of `pool` must have been applied.
+    ///
+    /// # Errors
+    /// Anything that would keep the API from working.
+    pub async fn open(pool: AnyPool, config: ApiConfig) -> Result<Self, ApiFailure> {
+        let catalog = Arc::new(Catalog::new(&config.crds).map_err(ApiFailure::Resource)?);
+        let storage = Storage::new(pool, Arc::clone(&catalog));
+        let loaded = storage.load().await.map_err(ApiFailure::Storage)?;
+        let hub = Arc::new(Hub::new(catalog.slots(), loaded));
+        let (writer, submitter) = Writer::new(Arc::clone(&hub), storage, config.clock);
+        let names = certificate_names(&config);
+        let identity = Identity::open(&config.state_dir, &names, (config.clock)())
+            .map_err(ApiFailure::Identity)?;
+        let listen = |source| ApiFailure::Listen { bind: config.bind, source };
+        let listener = TcpListener::bind(config.bind).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        Ok(Self {
+            names,
+            address,
+            identity,
+            catalog,
+            hub,
+            submitter,
+            watchers: Arc::new(Semaphore::new(config.max_watches)),
+            watch_end: CancellationToken::new(),
+            once: Mutex::new(Some((writer, listener))),
+            config,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `https://` URL for clients on this machine.
+    pub fn local_url(&self) -> String {
+        let ip = self.address.ip();
+        let host = if ip.is_unspecified() { "127.0.0.1".to_owned() } else { ip.to_string() };
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        format!("https://{host}:{}", self.address.port())
+    }
+
+    /// The administrator's kubeconfig for this machine: what reconcilers connect with.
+    pub fn kubeconfig(&self) -> Kubeconfig {
+        self.kubeconfig_for(&self.local_url())
+    }
+
+    /// The administrator's kubeconfig for clients that reach the API at `server_url`.
+    pub fn kubeconfig_for(&self, server_url: &str) -> Kubeconfig {
+        let name = "metalman".to_owned();
+        let ca = base64::engine::general_purpose::STANDARD.encode(&self.identity.ca_pem);
+        Kubeconfig {
+            kind: Some("Config".to_owned()),
+            api_version: Some("v1".to_owned()),
+            clusters: vec![NamedCluster {
+                name: name.clone(),
+                cluster: Some(Cluster {
+                    server: Some(server_url.to_owned()),
+                    certificate_authority_data: Some(ca),
+                    ..Cluster::default()
+                }),
+                ..NamedCluster::default()
+            }],
+            auth_infos: vec![NamedAuthInfo {
+                name: "admin".to_owned(),
+                auth_info: Some(AuthInfo {
+                    token: Some(self.identity.admin_token.clone()),
+                    ..AuthInfo::default()
+                }),
+                ..NamedAuthInfo::default()
+            }],
+            contexts: vec![NamedContext {
+                name: name.clone(),
+                context: Some(Context {
+                    cluster: name.clone(),
+                    user: Some("admin".to_owned()),
+                    ..Context::default()
+                }),
+                ..NamedContext::default()
+            }],
+            current_context: Some(name),
+            ..Kubeconfig::default()
+        }
+    }
+
+    /// Writes the administrator's kubeconfig, mode 0600.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_kubeconfig(&self, path: &Path, server_url: &str) -> Result<(), IdentityError> {
+        let mut config = json!(self.kubeconfig_for(server_url));
+        // Secrets do not serialise by themselves.
+        config["users"] = json!([{"name": "admin",
+            "user": {"token": self.identity.admin_token.expose_secret()}}]);
+        // JSON is YAML, and kubectl reads it.
+        let text = serde_json::to_string_pretty(&config).unwrap_or_default();
+        write_private(path, &text)
+    }
+
+    /// The router, for serving in another way than [`Api::run`] or for tests.
+    pub fn router(&self) -> axum::Router {
+        router(self.server())
+    }
+
+    /// Who may ask; the web interface logs people in with it.
+    pub fn access(&self) -> Access {
+        Access::new(self.identity.admin_token.expose_secret())
+    }
+
+    fn server(&self) -> Server {
+        Server {
+            catalog: Arc::clone(&self.catalog),
+            hub: Arc::clone(&self.hub),
+            writer: self.submitter.clone(),
+            access: self.access(),
+            watchers: Arc::clone(&self.watchers),
+            shutdown: self.watch_end.clone(),
+            clock: self.config.clock,
+        }
+    }
+
+    /// Serves until `shutdown`: TLS, the writer, expiry of Events, renewal of the certificate.
+    ///
+    /// # Errors
+    /// When the store fails in a way that would make answers wrong.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), ApiFailure> {
+        let once = self.once.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (writer, listener) = once.ok_or(ApiFailure::RunTwice)?;
+        let tls = self.identity.tls().map_err(ApiFailure::Identity)?;
+        let tls = Arc::new(ArcSwap::from_pointee(tls));
+        let limits = Limits { connections: self.config.max_connections };
+        let serving = async {
+            serve(listener, Arc::clone(&tls), self.router(), limits, shutdown.clone()).await;
+        };
+        let stopping = async {
+            shutdown.cancelled().await;
+            self.watch_end.cancel();
+        };
+        let front = async {
+            tokio::join!(serving, stopping, self.keep_house(&shutdown, &tls));
+        };
+        tracing::info!(address = %self.address, version = self.hub.version(), "serving the API");
+        let mut writing = std::pin::pin!(writer.run());
+        tokio::select! {
+            () = front => Ok(()),
+            result = &mut writing => result.map_err(ApiFailure::Storage),
+        }
+    }
+
+    /// First the namespaces, then what has to be done from time to time.
+    async fn keep_house(&self, shutdown: &CancellationToken, tls: &ArcSwap<ServerConfig>) {
+        for name in NAMESPACES {
+            self.ensure_namespace(name).await;
+        }
+        let mut expiry = tokio::time::interval(EXPIRY_PERIOD);
+        let mut renewal = tokio::time::interval(IDENTITY_PERIOD);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = expiry.tick() => self.expire_events().await,
+                _ = renewal.tick() => self.renew(tls),
+            }
+        }
+    }
+
+    async fn ensure_namespace(&self, name: &str) {
+        let Some(resource) = self.catalog.stored("", "namespaces").cloned() else { return };
+        let target = Target {
+            resource,
+            namespace: String::new(),
+            name: String::new(),
+            door: Door::Main,
+        };
+        let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+            "name": name, "labels": {"kubernetes.io/metadata.name": name}}});
+        let options = WriteOptions {
+            dry_run: false,
+            unknown: UnknownFields::Ignore,
+            manager: "metalman".to_owned(),
+            force: false,
+        };
+        let catalog = Arc::clone(&self.catalog);
+        let done =
+            self.submitter.submit(move |tx| ops::create(tx, &catalog, &target, body, &options));
+        if let Err(error) = done.await
+            && error.code() != 409
+        {
+            tracing::warn!(%error, name, "cannot create a namespace");
+        }
+    }
+
+    async fn expire_events(&self) {
+        let removed = self.submitter.submit(|tx| {
+            let oldest = tx.now - EVENT_TTL;
+            let all = tx.list(EVENT_SLOT, None);
+            let old: Vec<_> = all.into_iter().filter(|e| e.written_at < oldest).collect();
+            old.iter().for_each(|event| {
+                tx.remove(event);
+            });
+            let body = Value::from(old.len());
+            Ok(Reply { code: 200, body, is_object: false, warnings: Vec::new() })
+        });
+        match removed.await {
+            Ok(reply) => tracing::debug!(removed = %reply.body, "expired Events"),
+            Err(error) => tracing::warn!(%error, "cannot expire Events"),
+        }
+    }
+
+    /// Makes a new certificate when it is due and takes it into use.
+    fn renew(&self, tls: &ArcSwap<ServerConfig>) {
+        let now = (self.config.clock)();
+        let renewed = Identity::open(&self.config.state_dir, &self.names, now)
+            .and_then(|identity| identity.tls());
+        match renewed {
+            Ok(config) => tls.store(Arc::new(config)),
+            Err(error) => tracing::warn!(%error, "cannot renew the certificate of the API"),
+        }
+    }
+}
+
+fn certificate_names(config: &ApiConfig) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    if !config.bind.ip().is_unspecified() {
+        names.push(config.bind.ip().to_string());
+    }
+    names.extend(config.sans.iter().cloned());
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}

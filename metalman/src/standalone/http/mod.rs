@@ -1,0 +1,17 @@
+//! The HTTP face: paths, queries, representations, and the handlers that join them to reads and
+//! writes. It decides nothing about objects.
+
+mod access;
+mod discovery;
+mod negotiate;
+mod openapi;
+mod read;
+mod request;
+mod router;
+mod tls;
+mod watch;
+mod write;
+
+pub use access::{Access, User};
+pub use router::{Server, router};
+pub use tls::{Limits, serve};

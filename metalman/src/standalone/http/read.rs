@@ -1,0 +1,80 @@
+//! GET: one object or a list.
+
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::negotiate::{Shape, shown};
+use super::request::{Continue, ListOptions, Location, Query};
+use super::router::Server;
+use crate::standalone::hub::{Key, Snapshot};
+use crate::standalone::status::ApiError;
+use crate::standalone::strategy::subject;
+
+/// One object.
+pub(super) fn get(
+    server: &Server,
+    location: &Location,
+    name: &str,
+    headers: &HeaderMap,
+    query: &Query,
+) -> Result<Value, ApiError> {
+    let resource = &location.resource;
+    let shape = Shape::of(headers, query.get("includeObject"))?;
+    let key = Key {
+        slot: resource.slot,
+        namespace: location.namespace.clone().unwrap_or_default(),
+        name: name.to_owned(),
+    };
+    let stored =
+        server.hub.get(&key).ok_or_else(|| ApiError::not_found(subject(resource, name)))?;
+    Ok(shape.one(resource, &stored.value, true, server.now()))
+}
+
+/// A list, or a page of one.
+pub(super) fn list(
+    server: &Server,
+    location: &Location,
+    options: &ListOptions,
+    shape: Shape,
+) -> Result<Value, ApiError> {
+    let resource = &location.resource;
+    let (compacted, current) = server.hub.window();
+    if let Some(version) = options.version.filter(|version| *version > current) {
+        return Err(ApiError::version_too_large(version, current));
+    }
+    if options.exact && options.version.is_some_and(|version| version != current) {
+        return Err(ApiError::expired("the exact resource version asked for is no longer kept"));
+    }
+    if options.after.as_ref().is_some_and(|after| after.version < compacted) {
+        return Err(ApiError::expired(
+            "The provided continue parameter is too old to display a consistent list result. You \
+             must start a new list without the continue parameter.",
+        ));
+    }
+    let namespace = location.namespace.as_deref();
+    let after = options.after.as_ref().map(|after| &after.place);
+    let Snapshot { version, objects } = server.hub.list(resource.slot, namespace, after);
+    // Later pages carry the version of the first: a watch from there misses nothing.
+    let version = options.after.as_ref().map_or(version, |after| after.version);
+    let mut found: Vec<_> = objects
+        .into_iter()
+        .filter(|object| {
+            options.selector.exact_name().is_none_or(|name| object.key.name == name)
+                && (options.selector.is_empty()
+                    || options.selector.matches(&shown(resource, &object.value)))
+        })
+        .collect();
+    let mut meta = json!({"resourceVersion": version.to_string()});
+    if let Some(limit) = options.limit.filter(|limit| *limit < found.len()) {
+        let rest = found.len() - limit;
+        found.truncate(limit);
+        if let Some(last) = found.last() {
+            let place = (last.key.namespace.clone(), last.key.name.clone());
+            meta["continue"] = json!(Continue { version, place }.token());
+        }
+        if options.selector.is_empty() {
+            meta["remainingItemCount"] = json!(rest);
+        }
+    }
+    Ok(shape.list(resource, &found, &meta, server.now()))
+}

@@ -1,0 +1,239 @@
+//! From a request to its handler, and from a result to a response.
+//!
+//! Nothing is anonymous but `/version`, `/livez` and `/readyz`. Invariant: every write that was
+//! tried leaves one audit line, without bodies and tokens.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::access::{Access, User};
+use super::negotiate::Shape;
+use super::request::{ListOptions, Location, Query};
+use super::{discovery, openapi, read, watch, write};
+use crate::standalone::hub::Hub;
+use crate::standalone::resource::Catalog;
+use crate::standalone::status::ApiError;
+use crate::standalone::strategy::Door;
+use crate::standalone::writer::{Reply, Submitter};
+
+const BODY_LIMIT: usize = 3 * 1024 * 1024;
+
+/// Everything a handler needs.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// What is served.
+    pub catalog: Arc<Catalog>,
+    /// Objects.
+    pub hub: Arc<Hub>,
+    /// Where writes go.
+    pub writer: Submitter,
+    /// Who may ask.
+    pub access: Access,
+    /// One permit per watcher.
+    pub watchers: Arc<Semaphore>,
+    /// Ends the watches.
+    pub shutdown: CancellationToken,
+    /// Clock.
+    pub clock: fn() -> Timestamp,
+}
+
+impl Server {
+    pub(super) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}
+
+/// The router of the whole API.
+pub fn router(server: Server) -> Router {
+    Router::new().fallback(handle).with_state(server)
+}
+
+async fn handle(State(server): State<Server>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match route(&server, &parts, body).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn route(server: &Server, parts: &Parts, body: Body) -> Result<Response, ApiError> {
+    let path = percent_decoded(parts.uri.path());
+    match path.as_str() {
+        "/version" => return Ok(json_response(&discovery::version())),
+        "/livez" | "/readyz" => return Ok("ok".into_response()),
+        _ => {}
+    }
+    let user = server.access.authenticate(&parts.headers)?;
+    if parts.method == Method::GET
+        && let Some(response) = fixed(server, &path, &parts.headers)
+    {
+        return Ok(response);
+    }
+    let query = Query::parse(parts.uri.query());
+    let Some(location) = Location::parse(&server.catalog, &path) else {
+        if parts.method == Method::POST {
+            let body: Value = serde_json::from_slice(&read_body(body).await?).unwrap_or_default();
+            if let Some(answer) = server.access.review(&path, &user, body) {
+                return Ok(with_code(json_response(&answer), 201));
+            }
+        }
+        return Err(ApiError::no_such_resource());
+    };
+    if parts.method == Method::GET {
+        return get(server, &location, parts, &query);
+    }
+    let body = read_body(body).await?;
+    let result = write(server, &location, parts, &query, body).await;
+    audit(&user, parts, &location, &query, &result);
+    let reply = result?;
+    respond(server, &location, &parts.headers, &reply)
+}
+
+fn get(
+    server: &Server,
+    location: &Location,
+    parts: &Parts,
+    query: &Query,
+) -> Result<Response, ApiError> {
+    if let Some(name) = &location.name {
+        let value = read::get(server, location, name, &parts.headers, query)?;
+        return Ok(json_response(&value));
+    }
+    let shape = Shape::of(&parts.headers, query.get("includeObject"))?;
+    let options = ListOptions::parse(&location.resource, query)?;
+    if options.watch {
+        return watch::watch(server, location, options, shape);
+    }
+    Ok(json_response(&read::list(server, location, &options, shape)?))
+}
+
+async fn write(
+    server: &Server,
+    location: &Location,
+    parts: &Parts,
+    query: &Query,
+    body: Bytes,
+) -> Result<Reply, ApiError> {
+    let headers = &parts.headers;
+    match (parts.method.as_str(), &location.name, location.door) {
+        ("POST", None, Door::Main) => write::create(server, location, headers, query, body).await,
+        ("PUT", Some(_), Door::Main | Door::Status) => {
+            write::update(server, location, headers, query, body).await
+        }
+        ("PATCH", Some(_), Door::Main | Door::Status) => {
+            write::patch(server, location, headers, query, body).await
+        }
+        ("DELETE", _, Door::Main) => write::delete(server, location, query, body).await,
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+/// Discovery, OpenAPI and health.
+fn fixed(server: &Server, path: &str, headers: &HeaderMap) -> Option<Response> {
+    let catalog = &server.catalog;
+    let trimmed = path.trim_end_matches('/');
+    if matches!(trimmed, "/api" | "/apis") && discovery::wants_aggregated(headers) {
+        let mut response = json_response(&discovery::aggregated(catalog, trimmed == "/api"));
+        let media = HeaderValue::from_static(discovery::AGGREGATED);
+        response.headers_mut().insert(header::CONTENT_TYPE, media);
+        return Some(response);
+    }
+    let segments: Vec<&str> = trimmed.trim_start_matches('/').split('/').collect();
+    let value = match segments.as_slice() {
+        ["healthz"] => return Some("ok".into_response()),
+        ["api"] => discovery::core_versions(),
+        ["apis"] => discovery::groups(catalog),
+        ["api", version] => discovery::resources(catalog, "", version)?,
+        ["apis", group] => discovery::one_group(catalog, group)?,
+        ["apis", group, version] => discovery::resources(catalog, group, version)?,
+        ["openapi", "v3"] => openapi::index(catalog),
+        ["openapi", "v3", document @ ..] => openapi::document(catalog, &document.join("/"))?,
+        _ => return None,
+    };
+    Some(json_response(&value))
+}
+
+fn respond(
+    server: &Server,
+    location: &Location,
+    headers: &HeaderMap,
+    reply: &Reply,
+) -> Result<Response, ApiError> {
+    let body = if reply.is_object {
+        let shape = Shape::of(headers, None)?;
+        shape.one(&location.resource, &reply.body, true, server.now())
+    } else {
+        reply.body.clone()
+    };
+    let mut response = with_code(json_response(&body), reply.code);
+    for warning in &reply.warnings {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    Ok(response)
+}
+
+fn audit(
+    user: &User,
+    parts: &Parts,
+    location: &Location,
+    query: &Query,
+    result: &Result<Reply, ApiError>,
+) {
+    let code = match result {
+        Ok(reply) => reply.code,
+        Err(error) => error.code(),
+    };
+    let agent = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok());
+    let made = result.as_ref().ok().and_then(|r| r.body["metadata"]["name"].as_str());
+    tracing::info!(
+        target: "audit",
+        user = %user.name,
+        method = %parts.method,
+        resource = %location.resource.plural,
+        group = %location.resource.group,
+        namespace = location.namespace.as_deref().unwrap_or_default(),
+        name = location.name.as_deref().or(made).unwrap_or_default(),
+        status = location.door == Door::Status,
+        dry_run = query.get("dryRun").is_some(),
+        code,
+        agent = agent.unwrap_or_default(),
+        "API write"
+    );
+}
+
+async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+    to_bytes(body, BODY_LIMIT).await.map_err(|_| ApiError::too_large())
+}
+
+fn json_response(value: &Value) -> Response {
+    let mut response = value.to_string().into_response();
+    let media = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    response
+}
+
+fn with_code(mut response: Response, code: u16) -> Response {
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::OK);
+    response
+}
+
+fn percent_decoded(path: &str) -> String {
+    // `+` means itself in a path, unlike in a query.
+    let query = path.replace('+', "%2B");
+    let pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.map(|(key, _)| key.into_owned()).next().unwrap_or_default()
+}

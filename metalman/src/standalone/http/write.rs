@@ -1,0 +1,167 @@
+//! POST, PUT, PATCH and DELETE: bodies and options to jobs of the writer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use serde_json::Value;
+
+use super::request::{ListOptions, Location, Query};
+use super::router::Server;
+use crate::standalone::ops::{self, DeleteOptions, Patch, Target, WriteOptions};
+use crate::standalone::resource::Family;
+use crate::standalone::status::{ApiError, FieldError};
+use crate::standalone::strategy::Door;
+use crate::standalone::writer::Reply;
+
+const MANAGER_LENGTH: usize = 128;
+
+fn target(location: &Location) -> Target {
+    Target {
+        resource: Arc::clone(&location.resource),
+        namespace: location.namespace.clone().unwrap_or_default(),
+        name: location.name.clone().unwrap_or_default(),
+        door: location.door,
+    }
+}
+
+fn options(headers: &HeaderMap, query: &Query) -> Result<WriteOptions, ApiError> {
+    let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("unknown");
+    let agent = agent.split('/').next().unwrap_or(agent);
+    let manager: String =
+        query.get("fieldManager").unwrap_or(agent).chars().take(MANAGER_LENGTH).collect();
+    Ok(WriteOptions {
+        dry_run: query.dry_run()?,
+        unknown: query.unknown_fields()?,
+        manager,
+        force: query.get("force") == Some("true"),
+    })
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    value.unwrap_or("application/json").split(';').next().unwrap_or_default().trim()
+}
+
+fn json_body(body: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|e| ApiError::bad_request(format!("error decoding the body: {e}")))
+}
+
+/// JSON is tried first: it is what clients send under either name.
+fn yaml_body(body: &[u8]) -> Result<Value, ApiError> {
+    if let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
+    let text = std::str::from_utf8(body)
+        .map_err(|e| ApiError::bad_request(format!("error decoding the body: {e}")))?;
+    yaml::from_str(text)
+        .map_err(|e| ApiError::bad_request(format!("error decoding the body: {e}")))
+}
+
+fn object_body(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
+    match media_type(headers) {
+        "application/json" | "" => json_body(body),
+        "application/yaml" => yaml_body(body),
+        _ => Err(ApiError::unsupported_media_type("application/json, application/yaml")),
+    }
+}
+
+pub(super) async fn create(
+    server: &Server,
+    location: &Location,
+    headers: &HeaderMap,
+    query: &Query,
+    body: Bytes,
+) -> Result<Reply, ApiError> {
+    let (options, mut target) = (options(headers, query)?, target(location));
+    let body = object_body(headers, &body)?;
+    if target.resource.namespaced && location.namespace.is_none() {
+        // POST to all namespaces takes the namespace from the body.
+        let given = body["metadata"]["namespace"].as_str().unwrap_or("default");
+        given.clone_into(&mut target.namespace);
+    }
+    let catalog = Arc::clone(&server.catalog);
+    server.writer.submit(move |tx| ops::create(tx, &catalog, &target, body, &options)).await
+}
+
+pub(super) async fn update(
+    server: &Server,
+    location: &Location,
+    headers: &HeaderMap,
+    query: &Query,
+    body: Bytes,
+) -> Result<Reply, ApiError> {
+    let (options, target) = (options(headers, query)?, target(location));
+    let body = object_body(headers, &body)?;
+    let catalog = Arc::clone(&server.catalog);
+    server.writer.submit(move |tx| ops::update(tx, &catalog, &target, body, &options)).await
+}
+
+pub(super) async fn patch(
+    server: &Server,
+    location: &Location,
+    headers: &HeaderMap,
+    query: &Query,
+    body: Bytes,
+) -> Result<Reply, ApiError> {
+    let (options, target) = (options(headers, query)?, target(location));
+    let media = media_type(headers).to_owned();
+    let patch = match media.as_str() {
+        "application/json-patch+json" => Patch::Json(json_body(&body)?),
+        "application/merge-patch+json" => Patch::Merge(json_body(&body)?),
+        "application/strategic-merge-patch+json" if target.resource.family != Family::Custom => {
+            Patch::Strategic(json_body(&body)?)
+        }
+        "application/apply-patch+yaml" => {
+            if query.get("fieldManager").is_none() {
+                let error = FieldError::required("fieldManager", "is required for apply patch");
+                return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
+            }
+            Patch::Apply(yaml_body(&body)?)
+        }
+        _ => {
+            return Err(ApiError::unsupported_media_type(
+                "application/json-patch+json, application/merge-patch+json, \
+                 application/apply-patch+yaml",
+            ));
+        }
+    };
+    let catalog = Arc::clone(&server.catalog);
+    server.writer.submit(move |tx| ops::patch(tx, &catalog, &target, patch, &options)).await
+}
+
+pub(super) async fn delete(
+    server: &Server,
+    location: &Location,
+    query: &Query,
+    body: Bytes,
+) -> Result<Reply, ApiError> {
+    if location.door == Door::Status {
+        return Err(ApiError::method_not_allowed());
+    }
+    let body = if body.is_empty() { Value::Null } else { yaml_body(&body)? };
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let in_body = body["dryRun"].as_array().is_some_and(|list| !list.is_empty());
+    let options = DeleteOptions {
+        uid: text(&body["preconditions"]["uid"]),
+        version: text(&body["preconditions"]["resourceVersion"]),
+        dry_run: query.dry_run()? || in_body,
+    };
+    let (target, catalog) = (target(location), Arc::clone(&server.catalog));
+    if location.name.is_some() {
+        return server
+            .writer
+            .submit(move |tx| ops::delete(tx, &catalog, &target, &options))
+            .await;
+    }
+    let selector = ListOptions::parse(&target.resource, query)?.selector;
+    let namespace = location.namespace.clone();
+    server
+        .writer
+        .submit(move |tx| {
+            let namespace = namespace.as_deref();
+            ops::delete_collection(tx, &catalog, &target, namespace, &selector, options.dry_run)
+        })
+        .await
+}
