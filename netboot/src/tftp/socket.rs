@@ -9,7 +9,9 @@ use std::{
     os::fd::AsRawFd,
 };
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrIn, recv, recvmsg, setsockopt, sockopt,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
@@ -46,6 +48,14 @@ pub(crate) async fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result
         .await
 }
 
+/// What lies in the queue of a connected socket, without waiting.
+///
+/// The kernel reports a closed client port before what that client sent last; after such an error
+/// this finds the final acknowledgement.
+pub(crate) fn receive_pending(socket: &UdpSocket, buffer: &mut [u8]) -> Option<usize> {
+    recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).ok()
+}
+
 fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
     let mut control = nix::cmsg_space!(nix::libc::in_pktinfo);
     let mut parts = [IoSliceMut::new(buffer)];
@@ -69,6 +79,8 @@ fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[tokio::test]
@@ -87,6 +99,27 @@ mod tests {
         let (length, from) = client.recv_from(&mut buffer).await?;
         assert_eq!((length, from), (4, answer.local_addr()?));
         assert_eq!(from.ip(), asked);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_a_closed_port_are_heard_after_the_error() -> io::Result<()> {
+        let client = UdpSocket::bind("127.0.0.1:0").await?;
+        let SocketAddr::V4(peer) = client.local_addr()? else {
+            unreachable!("bound to IPv4")
+        };
+        let server = connect(Ipv4Addr::LOCALHOST, peer).await?;
+        client.send_to(b"last", server.local_addr()?).await?;
+        drop(client);
+        server.send(b"too late").await?;
+        let mut buffer = [0; 16];
+        let refused = server
+            .recv(&mut buffer)
+            .await
+            .expect_err("the port is closed");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(receive_pending(&server, &mut buffer), Some(4));
+        assert_eq!(receive_pending(&server, &mut buffer), None);
         Ok(())
     }
 }

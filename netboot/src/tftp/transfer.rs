@@ -169,7 +169,7 @@ impl Transfer {
                             .sent
                             .inc_by(u64::try_from(data).unwrap_or_default());
                     }
-                    Err(error) if is_refused(&error) => session.on_unreachable(),
+                    Err(error) if is_refused(&error) => closed(socket, session, &mut heard),
                     Err(error) => return End::Send(error),
                 }
             }
@@ -182,7 +182,7 @@ impl Transfer {
                 () = tokio::time::sleep_until(deadline.into()) => session.on_timeout(Instant::now()),
                 received = socket.recv(&mut heard) => match received {
                     Ok(length) => hear(socket, session, &mut heard, length),
-                    Err(error) if is_refused(&error) => session.on_unreachable(),
+                    Err(error) if is_refused(&error) => closed(socket, session, &mut heard),
                     Err(error) => return End::Send(error),
                 },
             }
@@ -259,8 +259,16 @@ fn hear(socket: &UdpSocket, session: &mut Session, buffer: &mut [u8], length: us
     let mut length = Some(length);
     while let Some(received) = length {
         session.on_datagram(Instant::now(), buffer.get(..received).unwrap_or_default());
-        length = socket.try_recv(buffer).ok();
+        length = socket::receive_pending(socket, buffer);
     }
+}
+
+/// The client has closed its port; what it said before that still counts.
+fn closed(socket: &UdpSocket, session: &mut Session, buffer: &mut [u8]) {
+    if let Some(length) = socket::receive_pending(socket, buffer) {
+        hear(socket, session, buffer, length);
+    }
+    session.on_unreachable();
 }
 
 async fn fill(out: &mut Vec<u8>, reader: &mut Reader, transmit: Transmit) -> io::Result<()> {
