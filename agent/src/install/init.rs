@@ -46,7 +46,10 @@ pub fn run_as_init() -> ! {
     // A thread of its own: a defect ends the thread, not process 1.
     let attempt = thread::spawn(|| {
         ModuleLoader::system().load_all(Path::new(SYS));
-        mount("efivarfs", EFI_VARIABLES, "efivarfs");
+        // The folder exists when the firmware is UEFI.
+        if Path::new(EFI_VARIABLES).exists() {
+            mount("efivarfs", EFI_VARIABLES, "efivarfs");
+        }
         install()
     });
     let outcome = attempt.join().unwrap_or_else(|panic| {
@@ -100,8 +103,8 @@ fn install() -> Outcome {
             secure_boot: efivars::is_secure_boot(Path::new(EFI_VARIABLES)),
         };
         info!(
-            "{} disks found, claiming from {}",
-            message.disks.len(),
+            "disks found: {}; claiming from {}",
+            disk_names(&message),
             arguments.server
         );
         let plan = claim(&client, &format!("{base}/claim"), &message, CLAIM_BACKOFF)?;
@@ -151,6 +154,15 @@ fn prepare(facts: &FactSource) -> Result<(BootArguments, String), InstallError> 
         }
     }
     Ok((arguments, boot_id))
+}
+
+fn disk_names(message: &InstallClaim) -> String {
+    let names: Vec<String> = message.disks.iter().map(ToString::to_string).collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 fn mount_basics() {
