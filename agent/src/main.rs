@@ -1,8 +1,8 @@
 //! Command line of `unbounded-agent`. As process 1 of the install ramdisk it takes no arguments
-//! (the kernel hands it the unknown words of its command line) and installs at once.
+//! (the kernel hands it the unknown words of its own command line) and installs at once.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,7 +31,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    if std::process::id() == 1 {
+    if is_init() {
         install::init::run_as_init();
     }
     match run(Cli::parse()) {
@@ -43,6 +43,14 @@ fn main() -> ExitCode {
                 .map_or(ExitCode::FAILURE, |()| ExitCode::FAILURE)
         }
     }
+}
+
+/// Whether the kernel has started this binary as the first process of a ramdisk.
+fn is_init() -> bool {
+    std::process::id() == 1
+        && std::env::args_os()
+            .next()
+            .is_some_and(|name| Path::new(&name).ends_with("init"))
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

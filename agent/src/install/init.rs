@@ -16,7 +16,6 @@ use tracing::{error, info, warn};
 use super::claim::{CLAIM_BACKOFF, claim};
 use super::cmdline::BootArguments;
 use super::error::{InstallError, chain};
-use super::host::Host;
 use super::machine::{EFI_VARIABLES, ThisMachine};
 use super::modules::ModuleLoader;
 use super::pipeline::Pipeline;
@@ -99,7 +98,9 @@ fn install() -> Outcome {
             mac: arguments.mac.to_string(),
             machine_uuid: facts.machine_uuid(),
             agent_version: VERSION.to_owned(),
-            disks: ThisMachine.disks().map_err(InstallError::DisksUnknown)?,
+            disks: ThisMachine
+                .settled_disks()
+                .map_err(InstallError::DisksUnknown)?,
             secure_boot: efivars::is_secure_boot(Path::new(EFI_VARIABLES)),
         };
         info!(

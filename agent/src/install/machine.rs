@@ -24,11 +24,49 @@ const MOUNT_POINT: &str = "/run/unbounded-root";
 /// Where efivarfs is mounted.
 pub const EFI_VARIABLES: &str = "/sys/firmware/efi/efivars";
 const PARTITION_WAIT: Duration = Duration::from_secs(15);
+const LONGEST_SETTLING: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
 /// This machine.
 #[derive(Debug)]
 pub struct ThisMachine;
+
+impl ThisMachine {
+    /// Waits until no further disk appears: "the only disk" must not mean "the first one".
+    ///
+    /// # Errors
+    /// The disks cannot be listed.
+    pub fn settled_disks(&self) -> io::Result<Vec<DiskFacts>> {
+        let give_up = Instant::now() + LONGEST_SETTLING;
+        let mut found = self.disks()?;
+        let mut since = Instant::now();
+        loop {
+            thread::sleep(POLL);
+            let now = Instant::now();
+            let disks = self.disks()?;
+            if disks != found {
+                found = disks;
+                since = now;
+            }
+            let has_scsi = fs::read_dir(Path::new(SYS).join("class/scsi_host"))
+                .is_ok_and(|mut hosts| hosts.next().is_some());
+            let quiet = now.saturating_duration_since(since);
+            if quiet >= quiet_period(found.is_empty(), has_scsi) || now >= give_up {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// How long nothing must change: buses behind SCSI hosts are searched in the background and
+/// disks there spin up one after the other.
+fn quiet_period(is_empty: bool, has_scsi: bool) -> Duration {
+    match (is_empty, has_scsi) {
+        (true, true | false) => LONGEST_SETTLING,
+        (false, true) => Duration::from_secs(5),
+        (false, false) => Duration::from_secs(1),
+    }
+}
 
 impl Host for ThisMachine {
     fn disks(&self) -> io::Result<Vec<DiskFacts>> {
