@@ -204,7 +204,7 @@ fn kind_of(error: &OciDistributionError) -> Kind {
 }
 
 /// The HTTP client takes the process-wide provider; a program normally installs it first thing.
-fn ensure_crypto_provider() {
+pub(crate) fn ensure_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // An error means that another thread was faster, which is as good.
         rustls::crypto::aws_lc_rs::default_provider()

@@ -250,4 +250,6 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(test)]
+mod registry_tests;
+#[cfg(test)]
 mod tests;

@@ -1,1 +1,20 @@
-//! Placeholder until the module lands.
+//! Renders boot files and cloud-init seeds from MiniJinja templates.
+//!
+//! Pure but for reading an image's templates once. It decides nothing about a machine: the context
+//! says whether to install. Invariant: a template never renders with an undefined value, and no
+//! value that went through a quoting filter adds a word or a line.
+
+mod check;
+mod context;
+mod error;
+mod filters;
+mod quote;
+mod set;
+
+pub use check::{CheckedTemplate, check_templates};
+pub use context::{
+    BootContext, InstallContext, InterfaceContext, MachineContext, SeedContext, SeedInputs,
+    ServerContext,
+};
+pub use error::RenderError;
+pub use set::{Rendered, Renderer, SeedFiles, TemplateSet, render_boot, render_seed};

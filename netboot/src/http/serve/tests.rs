@@ -1,0 +1,545 @@
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+
+use super::*;
+use crate::directory::{
+    Architecture, BootMachine, BootProtocol, InMemory, InstallGrant, Reservation,
+};
+use crate::event::{BootDecision, BootEventKind};
+use crate::http::{BootFiles, router};
+use crate::images::{Compression, DiskArtifact, ImageMetadata, UnpackedImage};
+use crate::render::{Renderer, ServerContext};
+
+const PEER: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+const TOKEN: &str = "dG9rZW4tb2YtdGVzdA";
+const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+fn clock() -> jiff::Timestamp {
+    jiff::Timestamp::UNIX_EPOCH
+}
+
+struct Bench {
+    address: SocketAddr,
+    directory: Arc<InMemory>,
+    images: tempfile::TempDir,
+    shutdown: CancellationToken,
+    server: JoinSet<()>,
+}
+
+/// A server on the loopback with one machine, whose netboot image is the returned folder.
+async fn bench(limits: HttpLimits, change: impl FnOnce(&mut BootMachine)) -> Bench {
+    let images = tempfile::tempdir().unwrap();
+    let root = images.path().join("disk");
+    std::fs::create_dir_all(root.join("grub")).unwrap();
+    std::fs::write(
+        root.join("vmlinuz"),
+        (0..=255).collect::<Vec<u8>>().repeat(4096),
+    )
+    .unwrap();
+    std::fs::write(root.join("grubx64.efi"), b"MZ grub").unwrap();
+    std::fs::write(images.path().join("disk.img.zst"), b"0123456789").unwrap();
+    std::fs::write(images.path().join("secret"), b"outside").unwrap();
+    std::os::unix::fs::symlink("../secret", root.join("leak")).unwrap();
+    let netboot = Arc::new(UnpackedImage {
+        digest: DIGEST.to_owned(),
+        root,
+        metadata: ImageMetadata::default(),
+        disk: None,
+    });
+    let install = InstallGrant {
+        token: TOKEN.to_owned(),
+        claimed: false,
+        image: Arc::new(UnpackedImage {
+            digest: DIGEST.replace('a', "b"),
+            root: images.path().to_owned(),
+            metadata: ImageMetadata::default(),
+            disk: Some(DiskArtifact {
+                path: images.path().join("disk.img.zst"),
+                compression: Compression::Zstd,
+                compressed_size: 10,
+                raw_size: 99,
+                raw_sha256: String::new(),
+            }),
+        }),
+    };
+    let mut machine = BootMachine {
+        name: "node-1".to_owned(),
+        leases: vec![Reservation {
+            mac: "52:54:00:77:00:11".parse().unwrap(),
+            ipv4: PEER,
+            subnet_mask: Ipv4Addr::new(255, 0, 0, 0),
+            gateway: None,
+            dns: vec![],
+        }],
+        architecture: Architecture::Amd64,
+        protocol: BootProtocol::Pxe,
+        netboot: Some(netboot),
+        install: Some(install),
+        context: json!({}),
+    };
+    change(&mut machine);
+    let directory = Arc::new(InMemory::new(vec![machine]));
+    let server = ServerContext {
+        http_url: "http://127.0.0.1:8880".to_owned(),
+        address: PEER,
+        port: 8880,
+    };
+    let files = Arc::new(BootFiles::new(
+        directory.clone(),
+        Arc::new(Renderer::new()),
+        server,
+        clock,
+    ));
+    let listener = TcpListener::bind((PEER, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(
+        listener,
+        router(directory.clone(), files),
+        limits,
+        shutdown.clone(),
+    ));
+    Bench {
+        address,
+        directory,
+        images,
+        shutdown,
+        server: tasks,
+    }
+}
+
+struct Reply {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+impl Bench {
+    async fn connect(&self, from: Ipv4Addr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        socket.connect(self.address).await.unwrap()
+    }
+
+    async fn ask(&self, from: Ipv4Addr, request: &str) -> Reply {
+        let mut stream = self.connect(from).await;
+        ask_on(&mut stream, request).await
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.ask(PEER, &format!("GET {path} HTTP/1.1\r\n\r\n"))
+            .await
+    }
+
+    /// Waits until an event matches; events are recorded after the client has its answer.
+    async fn event(&self, matches: impl Fn(&BootEventKind) -> bool) -> BootEventKind {
+        let found = async {
+            loop {
+                let events = self.directory.events();
+                if let Some(event) = events.into_iter().find(|event| matches(&event.kind)) {
+                    assert_eq!(event.machine.as_deref(), Some("node-1"));
+                    return event.kind;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), found)
+            .await
+            .expect("the event")
+    }
+}
+
+async fn ask_on(stream: &mut TcpStream, request: &str) -> Reply {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        assert!(
+            stream.read_buf(&mut bytes).await.unwrap() > 0,
+            "the answer ends in its header"
+        );
+    };
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut reply = Reply {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        body: bytes[end..].to_vec(),
+        head,
+    };
+    let length: usize = reply
+        .header("content-length")
+        .map_or(0, |text| text.parse().unwrap());
+    if !request.starts_with("HEAD") && reply.status != 304 {
+        while reply.body.len() < length {
+            assert!(
+                stream.read_buf(&mut reply.body).await.unwrap() > 0,
+                "the body is short"
+            );
+        }
+    }
+    reply
+}
+
+#[tokio::test]
+async fn the_peer_address_and_nothing_else_is_the_identity() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    assert_eq!(bench.get("/vmlinuz").await.status, 200);
+    let forged =
+        "GET /vmlinuz HTTP/1.1\r\nX-Forwarded-For: 127.0.0.1\r\nForwarded: for=127.0.0.1\r\n\r\n";
+    assert_eq!(bench.ask(STRANGER, forged).await.status, 404);
+    assert_eq!(
+        bench
+            .ask(STRANGER, "GET /healthz HTTP/1.1\r\n\r\n")
+            .await
+            .status,
+        200
+    );
+    let disk = format!("GET /install/{TOKEN}/disk HTTP/1.1\r\n\r\n");
+    assert_eq!(
+        bench.ask(STRANGER, &disk).await.status,
+        404,
+        "a token alone is not enough"
+    );
+    assert_eq!(bench.ask(PEER, &disk).await.status, 200);
+}
+
+#[tokio::test]
+async fn files_come_with_length_type_and_validators() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    for path in ["/vmlinuz", "//vmlinuz", "/./vmlinuz", "/vml%69nuz"] {
+        let reply = bench.get(path).await;
+        assert_eq!((reply.status, reply.body.len()), (200, 1 << 20), "{path}");
+        assert_eq!(reply.header("content-length"), Some("1048576"));
+        assert_eq!(reply.header("etag"), Some(format!("\"{DIGEST}\"").as_str()));
+        assert_eq!(reply.header("accept-ranges"), Some("bytes"));
+    }
+    let efi = bench.get("//grubx64.efi").await;
+    assert_eq!(efi.header("content-type"), Some("application/efi"));
+    let modified = efi.header("last-modified").unwrap().to_owned();
+    for condition in [
+        format!("If-None-Match: \"{DIGEST}\""),
+        format!("If-Modified-Since: {modified}"),
+    ] {
+        let request = format!("GET /vmlinuz HTTP/1.1\r\n{condition}\r\n\r\n");
+        assert_eq!(bench.ask(PEER, &request).await.status, 304, "{condition}");
+    }
+    let head = bench.ask(PEER, "HEAD /vmlinuz HTTP/1.1\r\n\r\n").await;
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, Some("1048576"))
+    );
+    assert!(head.body.is_empty());
+}
+
+#[tokio::test]
+async fn ranges_give_exactly_those_bytes() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let ask = async |headers: &str| {
+        bench
+            .ask(PEER, &format!("GET /vmlinuz HTTP/1.1\r\n{headers}\r\n\r\n"))
+            .await
+    };
+    let part = ask("Range: bytes=300-309").await;
+    assert_eq!(
+        (part.status, part.body),
+        (206, (44..54).collect::<Vec<u8>>())
+    );
+    let tail = ask("Range: bytes=-3").await;
+    assert_eq!((tail.status, tail.body), (206, vec![253, 254, 255]));
+    let beyond = ask("Range: bytes=1048576-").await;
+    assert_eq!(
+        (beyond.status, beyond.header("content-range")),
+        (416, Some("bytes */1048576"))
+    );
+    let other = ask("Range: bytes=0-0\r\nIf-Range: \"sha256:other\"").await;
+    assert_eq!((other.status, other.body.len()), (200, 1 << 20));
+    let rest = ask(&format!("Range: bytes=1000000-\r\nIf-Range: \"{DIGEST}\"")).await;
+    assert_eq!((rest.status, rest.body.len()), (206, 48_576));
+    assert_eq!(
+        rest.header("content-range"),
+        Some("bytes 1000000-1048575/1048576")
+    );
+}
+
+#[tokio::test]
+async fn the_disk_of_an_installation_can_be_resumed() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let request = format!("GET /install/{TOKEN}/disk HTTP/1.1\r\nRange: bytes=4-\r\n\r\n");
+    let reply = bench.ask(PEER, &request).await;
+    assert_eq!(
+        (reply.status, reply.body.as_slice()),
+        (206, b"456789".as_slice())
+    );
+    assert_eq!(
+        reply.header("etag"),
+        Some(format!("\"{}\"", DIGEST.replace('a', "b")).as_str())
+    );
+    assert_eq!(bench.get("/install/wrong/disk").await.status, 404);
+    let done = bench
+        .event(|kind| matches!(kind, BootEventKind::HttpDone { .. }))
+        .await;
+    let BootEventKind::HttpDone {
+        file,
+        bytes,
+        status,
+        ..
+    } = done
+    else {
+        unreachable!()
+    };
+    assert_eq!(
+        (file.as_str(), bytes, status),
+        ("install/disk.img.zst", 6, 206)
+    );
+}
+
+#[tokio::test]
+async fn nothing_outside_the_image_is_served() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    for path in [
+        "/../secret",
+        "/grub/../../secret",
+        "/%2e%2e/secret",
+        "/..%2fsecret",
+        "/leak",
+        "/grub",
+        "/",
+        "/vmlinuz/x",
+        "/grub/grub.cfg.j2",
+        "/cloud-init/user-data",
+    ] {
+        let reply = bench.get(path).await;
+        assert_eq!(reply.status, 404, "{path}");
+        assert!(reply.header("content-length").is_some());
+    }
+    let posted = bench
+        .ask(PEER, "POST /vmlinuz HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    assert_eq!(
+        (posted.status, posted.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
+}
+
+#[tokio::test]
+async fn grub_cfg_is_rendered_and_the_decision_recorded() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let reply = bench.get("/grub/grub.cfg").await;
+    assert_eq!(reply.status, 200);
+    assert!(String::from_utf8(reply.body).unwrap().contains(TOKEN));
+    let rendered = bench
+        .event(|kind| matches!(kind, BootEventKind::Rendered { .. }))
+        .await;
+    let BootEventKind::Rendered {
+        decision, sha256, ..
+    } = rendered
+    else {
+        unreachable!()
+    };
+    assert_eq!(decision, BootDecision::Install);
+    assert_eq!(reply.head.contains(&sha256), true);
+}
+
+#[tokio::test]
+async fn a_broken_template_answers_500_and_is_recorded() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let template = bench.images.path().join("disk/grub/grub.cfg.j2");
+    std::fs::write(template, "a\n{{ machine.nope | grub }}\n").unwrap();
+    assert_eq!(bench.get("/grub/grub.cfg").await.status, 500);
+    let failed = bench
+        .event(|kind| matches!(kind, BootEventKind::RenderFailed { .. }))
+        .await;
+    let BootEventKind::RenderFailed {
+        template,
+        line,
+        reason,
+    } = failed
+    else {
+        unreachable!()
+    };
+    assert_eq!((template.as_str(), line), ("grub/grub.cfg.j2", Some(2)));
+    assert!(reason.contains("machine.nope"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_image_under_way_means_try_again() {
+    let bench = bench(HttpLimits::default(), |machine| machine.netboot = None).await;
+    let reply = bench.get("/vmlinuz").await;
+    assert_eq!(
+        (reply.status, reply.header("retry-after")),
+        (503, Some("5"))
+    );
+}
+
+#[tokio::test]
+async fn only_http_boot_gets_dummy_revocations() {
+    let pxe = bench(HttpLimits::default(), |_| {}).await;
+    assert_eq!(pxe.get("/revocations_sku.efi").await.status, 404);
+    let http = bench(HttpLimits::default(), |machine| {
+        machine.protocol = BootProtocol::Http
+    })
+    .await;
+    for name in [
+        "revocations.efi",
+        "revocations_sku.efi",
+        "revocations_sbat.efi",
+    ] {
+        let reply = http.get(&format!("/{name}")).await;
+        assert_eq!(reply.status, 200);
+        assert!(!reply.body.is_empty());
+    }
+    assert_eq!(http.get("/other.efi").await.status, 404);
+}
+
+#[tokio::test]
+async fn one_connection_serves_several_requests() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let mut stream = bench.connect(PEER).await;
+    for _ in 0..3 {
+        let reply = ask_on(&mut stream, "GET /grubx64.efi HTTP/1.1\r\n\r\n").await;
+        assert_eq!(reply.body, b"MZ grub");
+    }
+}
+
+#[tokio::test]
+async fn after_the_clients_fin_the_connection_is_reset_not_left_waiting() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let mut stream = bench.connect(PEER).await;
+    let port = stream.local_addr().unwrap().port();
+    assert_eq!(
+        ask_on(&mut stream, "GET /vmlinuz HTTP/1.1\r\n\r\n")
+            .await
+            .status,
+        200
+    );
+    stream.shutdown().await.unwrap();
+    let error = stream.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    drop(stream);
+    // The next boot comes from the same port at once.
+    let again = TcpSocket::new_v4().unwrap();
+    again.set_reuseaddr(true).unwrap();
+    again.bind((PEER, port).into()).unwrap();
+    let mut stream = again.connect(bench.address).await.unwrap();
+    assert_eq!(
+        ask_on(&mut stream, "GET /grubx64.efi HTTP/1.1\r\n\r\n")
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_asked_for_close_gets_everything() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let mut stream = bench.connect(PEER).await;
+    stream
+        .write_all(b"GET /vmlinuz HTTP/1.1\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    assert!(bytes.ends_with(&[254, 255]) && bytes.len() > 1 << 20);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_ended() {
+    let limits = HttpLimits {
+        slow_window: Duration::from_millis(100),
+        min_window_bytes: 64 << 20,
+        ..HttpLimits::default()
+    };
+    let bench = bench(limits, |_| {}).await;
+    let big = bench.images.path().join("disk/big");
+    std::fs::File::create(big)
+        .unwrap()
+        .set_len(1 << 30)
+        .unwrap();
+    let mut stream = bench.connect(PEER).await;
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    let done = bench
+        .event(|kind| matches!(kind, BootEventKind::HttpDone { .. }))
+        .await;
+    let BootEventKind::HttpDone { bytes, .. } = done else {
+        unreachable!()
+    };
+    assert!(bytes < 1 << 30, "{bytes}");
+}
+
+#[tokio::test]
+async fn a_half_header_is_ended_by_time() {
+    let limits = HttpLimits {
+        header_read_timeout: Duration::from_millis(50),
+        ..HttpLimits::default()
+    };
+    let bench = bench(limits, |_| {}).await;
+    let mut stream = bench.connect(PEER).await;
+    stream
+        .write_all(b"GET /vmlinuz HTTP/1.1\r\nHost: x")
+        .await
+        .unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    assert!(!String::from_utf8_lossy(&bytes).contains("200 OK"));
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    let limits = HttpLimits {
+        max_per_peer: 2,
+        ..HttpLimits::default()
+    };
+    let bench = bench(limits, |_| {}).await;
+    let request = "GET /grubx64.efi HTTP/1.1\r\n\r\n";
+    let (mut first, mut second) = (bench.connect(PEER).await, bench.connect(PEER).await);
+    assert_eq!(ask_on(&mut first, request).await.status, 200);
+    assert_eq!(ask_on(&mut second, request).await.status, 200);
+    let mut third = bench.connect(PEER).await;
+    // The reset may already hit the write.
+    third.write_all(request.as_bytes()).await.ok();
+    assert!(third.read_u8().await.is_err());
+    assert_eq!(
+        bench
+            .ask(STRANGER, "GET /healthz HTTP/1.1\r\n\r\n")
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn shutdown_ends_idle_connections_and_the_server() {
+    let mut bench = bench(HttpLimits::default(), |_| {}).await;
+    let mut stream = bench.connect(PEER).await;
+    assert_eq!(
+        ask_on(&mut stream, "GET /grubx64.efi HTTP/1.1\r\n\r\n")
+            .await
+            .status,
+        200
+    );
+    bench.shutdown.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(4), bench.server.join_next()).await;
+    ended
+        .expect("the server ends before its drain time")
+        .unwrap()
+        .unwrap();
+}

@@ -1,0 +1,66 @@
+//! The quoting functions as template filters.
+//!
+//! Adapters only. Invariant: undefined, none and containers are refused where one word is wanted,
+//! so that a missing value never renders as an empty one.
+
+use minijinja::value::{Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind};
+
+use super::quote;
+
+/// Adds `grub`, `shell`, `yaml`, `kernel_arg`, `comment` and `verbatim`.
+pub(crate) fn register(environment: &mut Environment<'static>) {
+    environment.add_filter("grub", |value: &Value| word(value, quote::grub));
+    environment.add_filter("shell", |value: &Value| word(value, quote::shell));
+    environment.add_filter("kernel_arg", |value: &Value| word(value, quote::kernel_arg));
+    environment.add_filter("comment", |value: &Value| word(value, quote::comment));
+    environment.add_filter("verbatim", |value: &Value| {
+        word(value, |text| Ok(text.to_owned()))
+    });
+    environment.add_filter("yaml", |value: &Value| yaml(value, 0));
+}
+
+fn word(
+    value: &Value,
+    quote: impl Fn(&str) -> Result<String, &'static str>,
+) -> Result<String, Error> {
+    let text = match value.kind() {
+        ValueKind::String | ValueKind::Number | ValueKind::Bool => value.to_string(),
+        ValueKind::Undefined => return Err(Error::from(ErrorKind::UndefinedError)),
+        kind => return Err(refused(format!("{kind} is not a single word"))),
+    };
+    quote(&text).map_err(|problem| refused(format!("the value {problem}")))
+}
+
+/// YAML in flow style: strings in double quotes, lists and maps in brackets.
+fn yaml(value: &Value, depth: usize) -> Result<String, Error> {
+    if depth > 32 {
+        return Err(refused("the value is nested too deeply".to_owned()));
+    }
+    Ok(match value.kind() {
+        ValueKind::Undefined => return Err(Error::from(ErrorKind::UndefinedError)),
+        ValueKind::None => "null".to_owned(),
+        ValueKind::Bool | ValueKind::Number => value.to_string(),
+        ValueKind::String => quote::yaml_string(value.as_str().unwrap_or_default()),
+        ValueKind::Seq | ValueKind::Iterable => {
+            let items: Result<Vec<_>, _> = value
+                .try_iter()?
+                .map(|item| yaml(&item, depth + 1))
+                .collect();
+            format!("[{}]", items?.join(", "))
+        }
+        ValueKind::Map => {
+            let mut items = Vec::new();
+            for key in value.try_iter()? {
+                let item = yaml(&value.get_item(&key)?, depth + 1)?;
+                items.push(format!("{}: {item}", quote::yaml_string(&key.to_string())));
+            }
+            format!("{{{}}}", items.join(", "))
+        }
+        kind => return Err(refused(format!("{kind} has no YAML form"))),
+    })
+}
+
+fn refused(problem: String) -> Error {
+    Error::new(ErrorKind::InvalidOperation, problem)
+}

@@ -1,0 +1,71 @@
+//! Quoting for the languages our templates are written in.
+//!
+//! Pure text functions. Invariant: reading the quoted text back with the language's own rules
+//! gives exactly the value, as one word on one line; a value for which that cannot be done is
+//! refused.
+
+use std::fmt::Write as _;
+
+/// Quotes one word for GRUB's script language: single quotes keep everything but themselves
+/// (GRUB manual, "Quoting").
+pub(crate) fn grub(value: &str) -> Result<String, &'static str> {
+    single_quoted(value)
+}
+
+/// Quotes one word for a POSIX shell (IEEE 1003.1, XCU 2.2.2).
+pub(crate) fn shell(value: &str) -> Result<String, &'static str> {
+    single_quoted(value)
+}
+
+fn single_quoted(value: &str) -> Result<String, &'static str> {
+    if value.chars().any(char::is_control) {
+        return Err("has control characters, which cannot be quoted");
+    }
+    Ok(format!("'{}'", value.replace('\'', r"'\''")))
+}
+
+/// Accepts a value that may stand in a kernel argument as it is: printable ASCII without white
+/// space, quotes and backslashes. The kernel knows no escape, so anything else is refused.
+pub(crate) fn kernel_arg(value: &str) -> Result<String, &'static str> {
+    let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\'' | '\\');
+    if value.chars().all(fits) {
+        Ok(value.to_owned())
+    } else {
+        Err("has characters that a kernel argument cannot carry")
+    }
+}
+
+/// Accepts text for the rest of a comment line.
+pub(crate) fn comment(value: &str) -> Result<String, &'static str> {
+    if value
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}'))
+    {
+        return Err("has control characters, which could end the comment");
+    }
+    Ok(value.to_owned())
+}
+
+/// A YAML double-quoted scalar (YAML 1.2.2, 7.3.1), in ASCII.
+pub(crate) fn yaml_string(value: &str) -> String {
+    let mut quoted = String::with_capacity(value.len() + 2);
+    quoted.push('"');
+    for c in value.chars() {
+        // Writing to a String cannot fail.
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            ' '..='~' => quoted.push(c),
+            c if u32::from(c) <= 0xff => write!(quoted, "\\x{:02x}", u32::from(c)).unwrap_or(()),
+            c if u32::from(c) <= 0xffff => write!(quoted, "\\u{:04x}", u32::from(c)).unwrap_or(()),
+            c => write!(quoted, "\\U{:08x}", u32::from(c)).unwrap_or(()),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests;
