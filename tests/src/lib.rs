@@ -1,1 +1,10 @@
-//! End-to-end harness.
+//! End-to-end tests: the real binary, a simulated BMC over TLS, and a scripted installer.
+//!
+//! What needs real firmware runs in the lab (`tests/lab`); here everything is on the loopback and
+//! needs neither root nor QEMU. Invariant: tests wait for states with a deadline, never for time.
+
+pub mod appliance;
+pub mod host;
+pub mod image;
+pub mod rack;
+pub mod wait;

@@ -1,0 +1,163 @@
+//! The real `metalman` binary on the loopback, with its own state folder.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+use crate::wait;
+
+/// A running (or stopped) appliance.
+#[derive(Debug)]
+pub struct Appliance {
+    child: Option<Child>,
+    dir: PathBuf,
+    ports: Ports,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    http: u16,
+    health: u16,
+    api: u16,
+    web: u16,
+    dhcp: u16,
+    tftp: u16,
+}
+
+/// A TCP port nobody listens on.
+///
+/// # Errors
+/// When the loopback has none left.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn binary() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(Path::parent).context("a target folder")?;
+    let binary = folder.join("metalman");
+    if !binary.exists() {
+        bail!("{} is missing: run `cargo build -p metalman` first", binary.display());
+    }
+    Ok(binary)
+}
+
+impl Appliance {
+    /// Starts an appliance of site `lab` that keeps its state in `dir`.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start(dir: &Path) -> Result<Self> {
+        let ports = Ports {
+            http: free_port()?,
+            health: free_port()?,
+            api: free_port()?,
+            web: free_port()?,
+            dhcp: free_port()?,
+            tftp: free_port()?,
+        };
+        let mut appliance = Self { child: None, dir: dir.to_owned(), ports };
+        appliance.restart().await?;
+        Ok(appliance)
+    }
+
+    /// Starts it again after [`Self::kill`], with the same state and ports.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn restart(&mut self) -> Result<()> {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("metalman.log"))?;
+        let Ports { http, health, api, web, dhcp, tftp } = self.ports;
+        let child = Command::new(binary()?)
+            .args(["serve", "--standalone", "--site", "lab", "--bind-address", "127.0.0.1"])
+            .arg("--state-dir")
+            .arg(self.dir.join("state"))
+            .args(["--serve-url", &format!("http://127.0.0.1:{http}")])
+            .args(["--http-port", &http.to_string(), "--health-port", &health.to_string()])
+            .args(["--api-port", &api.to_string(), "--web-port", &web.to_string()])
+            .args(["--dhcp-port", &dhcp.to_string(), "--tftp-port", &tftp.to_string()])
+            .args(["--operation-poll-interval", "500ms", "--log-filter", "info,metalman=debug"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.child = Some(child);
+        let url = format!("http://127.0.0.1:{health}/readyz");
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let ready = wait::until("the appliance to be ready", async || {
+            client.get(&url).send().await.ok().filter(|answer| answer.status().is_success())
+        });
+        if let Err(error) = ready.await {
+            bail!("{error}\n{}", self.log());
+        }
+        Ok(())
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("metalman.log")).unwrap_or_default()
+    }
+
+    /// Ends it with SIGKILL.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// A Kubernetes client with the kubeconfig it wrote.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn client(&self) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
+        let config =
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    /// Path of its kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("state/kubeconfig")
+    }
+
+    /// Base URL of its boot HTTP server.
+    pub fn http(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.http)
+    }
+
+    /// Base URL of its web pages.
+    pub fn web(&self) -> String {
+        format!("https://127.0.0.1:{}", self.ports.web)
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            note(&error);
+        }
+    }
+}
+
+/// Drop cannot fail; the note helps whoever reads the test's output.
+fn note(error: &anyhow::Error) {
+    use std::io::Write as _;
+    writeln!(std::io::stderr(), "could not end the appliance: {error}").ok();
+}
