@@ -143,6 +143,8 @@ async fn claim(
         ClaimOutcome::Unknown => return Err(unknown()),
     };
     let machine = machine.ok_or_else(unknown)?;
+    let snapshot = callbacks.site.boot_snapshot();
+    let boot = snapshot.machines().iter().find(|m| m.name == token.machine).ok_or_else(unknown)?;
     let operation = callbacks.operation_name(&token).await?;
     let capability = NewCapability {
         capability: crate::driver::random_word(),
@@ -156,7 +158,7 @@ async fn claim(
         .await?;
     let plan = callbacks
         .planner
-        .plan(&machine, &token, &operation, &capability.capability)
+        .plan(&machine, boot, &token, &operation, &capability.capability)
         .await
         .map_err(|trouble| {
             Refused(

@@ -9,7 +9,11 @@ use metalman_api::{
     install::{EfiEntry, ImageCompression, ImagePlan, InstallPlan, SeedFile},
     machine::{Machine, UserDataRef},
 };
-use netboot::images::{Compression, ImageStore, UnpackedImage};
+use netboot::{
+    directory::BootMachine,
+    images::{Compression, ImageStore},
+    render::SeedInputs,
+};
 use serde_json::json;
 
 use crate::{clock, domain::facts::Trouble, store::InstallToken, supervisor::chain};
@@ -52,6 +56,7 @@ impl Planner {
     pub(super) async fn plan(
         &self,
         machine: &Machine,
+        boot: &BootMachine,
         token: &InstallToken,
         operation: &str,
         capability: &str,
@@ -73,7 +78,7 @@ impl Planner {
             .ok_or_else(|| gone("spec.pxe is missing"))?;
         let boot_report_url = format!("{}/boot/{capability}/report", self.serve_url);
         let files = self
-            .files(machine, token, &image, &boot_report_url, capability)
+            .files(machine, boot, token, &boot_report_url, capability)
             .await?;
         Ok(InstallPlan {
             machine: name.clone(),
@@ -113,8 +118,8 @@ impl Planner {
     async fn files(
         &self,
         machine: &Machine,
+        boot: &BootMachine,
         token: &InstallToken,
-        image: &UnpackedImage,
         boot_report_url: &str,
         capability: &str,
     ) -> Result<Vec<SeedFile>, Trouble> {
@@ -128,15 +133,14 @@ impl Planner {
             Some(reference) => Some(self.user_data(reference).await?),
             None => None,
         };
-        let cloud_init_url = format!("{}/boot/{capability}/cloud-init", self.serve_url);
-        let seed = super::seed::render(
-            machine,
-            token,
-            image,
-            boot_report_url,
-            &cloud_init_url,
+        let inputs = SeedInputs {
+            // A new instance for each installation, so that cloud-init runs again.
+            instance_id: format!("{}-{}-{}", token.machine, token.operation_uid, token.attempt),
+            boot_report_url: boot_report_url.to_owned(),
+            cloud_init_url: format!("{}/boot/{capability}/cloud-init", self.serve_url),
             user_data,
-        )?;
+        };
+        let seed = super::seed::render(boot, inputs)?;
         let config = json!({
             "MachineName": token.machine,
             "BootReport": { "URL": boot_report_url },
