@@ -144,7 +144,11 @@ async fn claim(
     };
     let machine = machine.ok_or_else(unknown)?;
     let snapshot = callbacks.site.boot_snapshot();
-    let boot = snapshot.machines().iter().find(|m| m.name == token.machine).ok_or_else(unknown)?;
+    let boot = snapshot
+        .machines()
+        .iter()
+        .find(|m| m.name == token.machine)
+        .ok_or_else(unknown)?;
     let operation = callbacks.operation_name(&token).await?;
     let capability = NewCapability {
         capability: crate::driver::random_word(),

@@ -37,15 +37,23 @@ struct Ports {
 /// # Errors
 /// When the loopback has none left.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
 fn binary() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(Path::parent).context("a target folder")?;
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .context("a target folder")?;
     let binary = folder.join("metalman");
     if !binary.exists() {
-        bail!("{} is missing: run `cargo build -p metalman` first", binary.display());
+        bail!(
+            "{} is missing: run `cargo build -p metalman` first",
+            binary.display()
+        );
     }
     Ok(binary)
 }
@@ -64,7 +72,11 @@ impl Appliance {
             dhcp: free_port()?,
             tftp: free_port()?,
         };
-        let mut appliance = Self { child: None, dir: dir.to_owned(), ports };
+        let mut appliance = Self {
+            child: None,
+            dir: dir.to_owned(),
+            ports,
+        };
         appliance.restart().await?;
         Ok(appliance)
     }
@@ -78,16 +90,50 @@ impl Appliance {
             .create(true)
             .append(true)
             .open(self.dir.join("metalman.log"))?;
-        let Ports { http, health, api, web, dhcp, tftp } = self.ports;
+        let Ports {
+            http,
+            health,
+            api,
+            web,
+            dhcp,
+            tftp,
+        } = self.ports;
         let child = Command::new(binary()?)
-            .args(["serve", "--standalone", "--site", "lab", "--bind-address", "127.0.0.1"])
+            .args([
+                "serve",
+                "--standalone",
+                "--site",
+                "lab",
+                "--bind-address",
+                "127.0.0.1",
+            ])
             .arg("--state-dir")
             .arg(self.dir.join("state"))
             .args(["--serve-url", &format!("http://127.0.0.1:{http}")])
-            .args(["--http-port", &http.to_string(), "--health-port", &health.to_string()])
-            .args(["--api-port", &api.to_string(), "--web-port", &web.to_string()])
-            .args(["--dhcp-port", &dhcp.to_string(), "--tftp-port", &tftp.to_string()])
-            .args(["--operation-poll-interval", "500ms", "--log-filter", "info,metalman=debug"])
+            .args([
+                "--http-port",
+                &http.to_string(),
+                "--health-port",
+                &health.to_string(),
+            ])
+            .args([
+                "--api-port",
+                &api.to_string(),
+                "--web-port",
+                &web.to_string(),
+            ])
+            .args([
+                "--dhcp-port",
+                &dhcp.to_string(),
+                "--tftp-port",
+                &tftp.to_string(),
+            ])
+            .args([
+                "--operation-poll-interval",
+                "500ms",
+                "--log-filter",
+                "info,metalman=debug",
+            ])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -96,7 +142,12 @@ impl Appliance {
         let url = format!("http://127.0.0.1:{health}/readyz");
         let client = reqwest::Client::builder().no_proxy().build()?;
         let ready = wait::until("the appliance to be ready", async || {
-            client.get(&url).send().await.ok().filter(|answer| answer.status().is_success())
+            client
+                .get(&url)
+                .send()
+                .await
+                .ok()
+                .filter(|answer| answer.status().is_success())
         });
         if let Err(error) = ready.await {
             bail!("{error}\n{}", self.log());

@@ -25,9 +25,15 @@ impl Host {
     /// # Errors
     /// When no client can be made.
     pub fn new(server: &str, address: Ipv4Addr, mac: &str) -> Result<Self> {
-        let client =
-            Client::builder().no_proxy().local_address(IpAddr::V4(address)).build()?;
-        Ok(Self { client, server: server.to_owned(), mac: mac.to_owned() })
+        let client = Client::builder()
+            .no_proxy()
+            .local_address(IpAddr::V4(address))
+            .build()?;
+        Ok(Self {
+            client,
+            server: server.to_owned(),
+            mac: mac.to_owned(),
+        })
     }
 
     /// Fetches a boot file as GRUB would.
@@ -35,7 +41,11 @@ impl Host {
     /// # Errors
     /// When the server does not answer.
     pub async fn get(&self, path: &str) -> Result<Response> {
-        Ok(self.client.get(format!("{}/{path}", self.server)).send().await?)
+        Ok(self
+            .client
+            .get(format!("{}/{path}", self.server))
+            .send()
+            .await?)
     }
 
     /// The install token in this host's GRUB configuration, once it is told to install.
@@ -106,10 +116,18 @@ impl Host {
     /// # Errors
     /// When anything is not as promised.
     pub async fn write_image(&self, token: &str, boot_id: &str, plan: &InstallPlan) -> Result<()> {
-        let bytes = self.client.get(&plan.image.url).send().await?.error_for_status()?;
+        let bytes = self
+            .client
+            .get(&plan.image.url)
+            .send()
+            .await?
+            .error_for_status()?;
         let bytes = bytes.bytes().await?;
         let read_back = image::sha256(&bytes);
-        ensure!(read_back == plan.image.raw_sha256, "the image has the promised hash");
+        ensure!(
+            read_back == plan.image.raw_sha256,
+            "the image has the promised hash"
+        );
         let mut report = progress(boot_id, InstallStage::Finished, None);
         report.written_sha256 = Some(read_back);
         self.report(token, &report).await?.error_for_status()?;
@@ -128,7 +146,12 @@ impl Host {
             agent_version: "test".into(),
             uptime_seconds: 5,
         };
-        let sent = self.client.post(&plan.boot_report_url).json(&report).send().await?;
+        let sent = self
+            .client
+            .post(&plan.boot_report_url)
+            .json(&report)
+            .send()
+            .await?;
         sent.error_for_status().context("boot report")?;
         Ok(())
     }

@@ -8,7 +8,10 @@ use sha2::{Digest as _, Sha256};
 
 /// Lower-case hexadecimal SHA-256.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Writes an OCI layout whose only layer holds `files` (path without leading slash, content).
@@ -34,8 +37,10 @@ pub fn write_layout(dir: &Path, files: &[(&str, &[u8])]) -> Result<()> {
         "architecture": "amd64", "os": "linux",
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", sha256(&tar))] },
     });
-    let config =
-        with_type(blob(config.to_string().as_bytes())?, "application/vnd.oci.image.config.v1+json");
+    let config = with_type(
+        blob(config.to_string().as_bytes())?,
+        "application/vnd.oci.image.config.v1+json",
+    );
     let manifest_type = "application/vnd.oci.image.manifest.v1+json";
     let manifest = json!({
         "schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": [layer],
@@ -67,7 +72,11 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
         put(156, "0");
         put(257, "ustar\u{0}00");
         let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-        for (slot, byte) in header.iter_mut().skip(148).zip(format!("{sum:06o}\0 ").bytes()) {
+        for (slot, byte) in header
+            .iter_mut()
+            .skip(148)
+            .zip(format!("{sum:06o}\0 ").bytes())
+        {
             *slot = byte;
         }
         archive.extend_from_slice(&header);

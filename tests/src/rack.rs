@@ -54,10 +54,15 @@ impl Rack {
     /// # Errors
     /// When a part does not start.
     pub async fn start() -> Result<Self> {
-        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        rustls::crypto::aws_lc_rs::default_provider()
+            .install_default()
+            .ok();
         let dir = TempDir::new()?;
         let boot_files: [(&str, &[u8]); 4] = [
-            ("disk/metadata.yaml", b"dhcpBootImageName: shimx64.efi\nhttpBootPath: shimx64.efi\n"),
+            (
+                "disk/metadata.yaml",
+                b"dhcpBootImageName: shimx64.efi\nhttpBootPath: shimx64.efi\n",
+            ),
             ("disk/shimx64.efi", b"shim"),
             ("disk/vmlinuz", b"kernel"),
             ("disk/initrd", b"ramdisk"),
@@ -65,9 +70,14 @@ impl Rack {
         image::write_layout(&dir.path().join("netboot"), &boot_files)?;
         image::write_layout(&dir.path().join("host"), &[("disk/disk.img", DISK)])?;
         let mut bmc = BmcConfig::memory("node-1", PASSWORD);
-        bmc.backend =
-            bmcsim::BackendConfig::Memory { transition: Duration::from_millis(100) };
-        let simulator = bmcsim::start(Config { admin: None, bmcs: vec![bmc] }).await?;
+        bmc.backend = bmcsim::BackendConfig::Memory {
+            transition: Duration::from_millis(100),
+        };
+        let simulator = bmcsim::start(Config {
+            admin: None,
+            bmcs: vec![bmc],
+        })
+        .await?;
         let (address, bmc) = simulator.bmcs().first().cloned().context("one BMC")?;
         let appliance = Appliance::start(dir.path()).await?;
         let client = ClientDebug(appliance.client().await?);
@@ -97,10 +107,12 @@ impl Rack {
         });
         match api.get_opt("bmc").await? {
             None => {
-                api.create(&PostParams::default(), &serde_json::from_value(secret)?).await?;
+                api.create(&PostParams::default(), &serde_json::from_value(secret)?)
+                    .await?;
             }
             Some(_) => {
-                api.patch("bmc", &PatchParams::default(), &Patch::Merge(secret)).await?;
+                api.patch("bmc", &PatchParams::default(), &Patch::Merge(secret))
+                    .await?;
             }
         }
         Ok(())
@@ -134,8 +146,14 @@ impl Rack {
             "spec": { "pxe": pxe },
         });
         Ok(match api.get_opt(name).await? {
-            None => api.create(&PostParams::default(), &serde_json::from_value(machine)?).await?,
-            Some(_) => api.patch(name, &PatchParams::default(), &Patch::Merge(machine)).await?,
+            None => {
+                api.create(&PostParams::default(), &serde_json::from_value(machine)?)
+                    .await?
+            }
+            Some(_) => {
+                api.patch(name, &PatchParams::default(), &Patch::Merge(machine))
+                    .await?
+            }
         })
     }
 
@@ -150,7 +168,8 @@ impl Rack {
             "metadata": { "name": name },
             "spec": { "machineRef": machine, "operationKind": kind },
         });
-        api.create(&PostParams::default(), &serde_json::from_value(operation)?).await?;
+        api.create(&PostParams::default(), &serde_json::from_value(operation)?)
+            .await?;
         Ok(())
     }
 
@@ -159,7 +178,9 @@ impl Rack {
     /// # Errors
     /// When it is not there.
     pub async fn operation(&self, name: &str) -> Result<MachineOperation> {
-        Ok(Api::<MachineOperation>::all(self.client.0.clone()).get(name).await?)
+        Ok(Api::<MachineOperation>::all(self.client.0.clone())
+            .get(name)
+            .await?)
     }
 
     /// A machine as the API shows it.
@@ -177,7 +198,14 @@ impl Rack {
     pub async fn reaches(&self, name: &str, stage: Stage) -> Result<TargetStatus> {
         let what = format!("{name} to reach {stage:?}");
         let reached = wait::until(&what, async || {
-            let target = self.operation(name).await.ok()?.status?.targets.into_iter().next()?;
+            let target = self
+                .operation(name)
+                .await
+                .ok()?
+                .status?
+                .targets
+                .into_iter()
+                .next()?;
             (target.stage == Some(stage)).then_some(target)
         });
         self.explain(name, reached.await).await
@@ -206,7 +234,11 @@ impl Rack {
 
     async fn explain<T>(&self, name: &str, outcome: Result<T>) -> Result<T> {
         let Err(error) = outcome else { return outcome };
-        let shown = self.operation(name).await.ok().and_then(|operation| operation.status);
+        let shown = self
+            .operation(name)
+            .await
+            .ok()
+            .and_then(|operation| operation.status);
         Err(error.context(format!("{shown:#?}\n{}", self.appliance.log())))
     }
 
@@ -232,7 +264,9 @@ fn merge(target: &mut Value, changes: Value) {
         *target = changes;
         return;
     };
-    let Some(target) = target.as_object_mut() else { return };
+    let Some(target) = target.as_object_mut() else {
+        return;
+    };
     for (key, value) in fields {
         if value.is_null() {
             target.remove(&key);

@@ -15,7 +15,12 @@ use serde_json::json;
 async fn claim(rack: &Rack, boot_id: &str) -> Result<(String, InstallPlan)> {
     let host = rack.host()?;
     let token = host.install_token().await?;
-    let plan = host.claim(&token, boot_id).await?.error_for_status()?.json().await?;
+    let plan = host
+        .claim(&token, boot_id)
+        .await?
+        .error_for_status()?
+        .json()
+        .await?;
     Ok((token, plan))
 }
 
@@ -28,33 +33,61 @@ async fn a_repave_completes_on_proof_and_boots_from_disk_ever_after() -> Result<
     ensure!(rack.power_changes() == (1, 0), "{:?}", rack.bmc.log());
     let (token, plan) = claim(&rack, "installer").await?;
     ensure!(plan.machine == "node-1" && plan.operation == "replace");
-    ensure!(plan.files.iter().any(|f| f.path == "/var/lib/cloud/seed/nocloud/meta-data"));
-    wait::until("GRUB to start the disk once the token is claimed", async || {
-        host.is_told_to_start_disk().await.ok().filter(|told| *told)
-    })
+    ensure!(
+        plan.files
+            .iter()
+            .any(|f| f.path == "/var/lib/cloud/seed/nocloud/meta-data")
+    );
+    wait::until(
+        "GRUB to start the disk once the token is claimed",
+        async || host.is_told_to_start_disk().await.ok().filter(|told| *told),
+    )
     .await?;
 
     let report = progress("installer", InstallStage::Writing, Some(40));
     host.report(&token, &report).await?.error_for_status()?;
     wait::until("the percent to be shown", async || {
-        let target = rack.operation("replace").await.ok()?.status?.targets.into_iter().next()?;
+        let target = rack
+            .operation("replace")
+            .await
+            .ok()?
+            .status?
+            .targets
+            .into_iter()
+            .next()?;
         (target.percent == Some(40)).then_some(())
     })
     .await?;
     host.write_image(&token, "installer", &plan).await?;
     rack.reaches("replace", Stage::WaitingBoot).await?;
-    ensure!(!rack.bmc.boot().is_set(), "the boot override is removed: {:?}", rack.bmc.boot());
+    ensure!(
+        !rack.bmc.boot().is_set(),
+        "the boot override is removed: {:?}",
+        rack.bmc.boot()
+    );
     host.report_boot(&plan, "first-boot").await?;
     let ended = rack.ends("replace", Phase::Complete).await?;
 
     let target = ended.status.unwrap().targets.remove(0);
     let kinds: Vec<_> = target.evidence.iter().map(|e| e.kind.as_str()).collect();
-    for proof in ["PowerOff", "BootOverrideSet", "PowerOn", "ImageWritten", "FirstBoot"] {
+    for proof in [
+        "PowerOff",
+        "BootOverrideSet",
+        "PowerOn",
+        "ImageWritten",
+        "FirstBoot",
+    ] {
         ensure!(kinds.contains(&proof), "{proof} in {kinds:?}");
     }
-    ensure!(rack.power_changes() == (1, 0), "the machine was off: one power-on, nothing else");
+    ensure!(
+        rack.power_changes() == (1, 0),
+        "the machine was off: one power-on, nothing else"
+    );
     let again = host.claim(&token, "installer").await?;
-    ensure!(again.status() == StatusCode::GONE, "a used token is worth nothing");
+    ensure!(
+        again.status() == StatusCode::GONE,
+        "a used token is worth nothing"
+    );
     Ok(())
 }
 
@@ -65,7 +98,10 @@ async fn a_killed_appliance_goes_on_where_it_was_and_repeats_nothing() -> Result
     rack.reaches("replace", Stage::WaitingRepave).await?;
     let (token, plan) = claim(&rack, "installer").await?;
     let report = progress("installer", InstallStage::Writing, Some(10));
-    rack.host()?.report(&token, &report).await?.error_for_status()?;
+    rack.host()?
+        .report(&token, &report)
+        .await?
+        .error_for_status()?;
     rack.appliance.kill()?;
     rack.appliance.restart().await?;
     let host = rack.host()?;
@@ -88,7 +124,16 @@ async fn power_operations_end_by_readings() -> Result<()> {
     rack.ends("reboot", Phase::Complete).await?;
     rack.operate("off", "HostPowerOff", "node-1").await?;
     let ended = rack.ends("off", Phase::Complete).await?;
-    ensure!(ended.status.unwrap().targets.remove(0).evidence.iter().any(|e| e.kind == "PowerOff"));
+    ensure!(
+        ended
+            .status
+            .unwrap()
+            .targets
+            .remove(0)
+            .evidence
+            .iter()
+            .any(|e| e.kind == "PowerOff")
+    );
     ensure!(rack.power_changes() == (2, 2), "{:?}", rack.bmc.log().power);
     Ok(())
 }
@@ -99,12 +144,24 @@ async fn a_refused_password_is_tried_once_until_the_secret_changes() -> Result<(
     rack.set_password("wrong").await?;
     rack.operate("first", "HostReboot", "node-1").await?;
     let failed = rack.ends("first", Phase::Failed).await?.status.unwrap();
-    ensure!(failed.conditions.iter().any(|c| c.reason == "Unauthorized"), "{failed:?}");
+    ensure!(
+        failed.conditions.iter().any(|c| c.reason == "Unauthorized"),
+        "{failed:?}"
+    );
     ensure!(failed.message.unwrap().contains("unbounded-system/bmc"));
     rack.operate("second", "HostReboot", "node-1").await?;
     rack.ends("second", Phase::Failed).await?;
-    let refused = rack.bmc.log().calls.iter().filter(|call| call.status == Some(401)).count();
-    ensure!(refused == 1, "one login with the wrong password, not {refused}");
+    let refused = rack
+        .bmc
+        .log()
+        .calls
+        .iter()
+        .filter(|call| call.status == Some(401))
+        .count();
+    ensure!(
+        refused == 1,
+        "one login with the wrong password, not {refused}"
+    );
     rack.set_password("correct horse").await?;
     rack.operate("third", "HostReboot", "node-1").await?;
     rack.ends("third", Phase::Complete).await?;
@@ -115,13 +172,43 @@ async fn a_refused_password_is_tried_once_until_the_secret_changes() -> Result<(
 async fn bad_input_is_named_before_power_is_touched() -> Result<()> {
     let rack = Rack::start().await?;
     for (number, changes, reason, says) in [
-        (0, json!({ "dhcpLeases": [] }), "NoLease", "spec.pxe.dhcpLeases"),
+        (
+            0,
+            json!({ "dhcpLeases": [] }),
+            "NoLease",
+            "spec.pxe.dhcpLeases",
+        ),
         (1, json!({ "image": null }), "NoImage", "spec.pxe.image"),
-        (2, json!({ "netbootImage": null }), "NoNetbootImage", "spec.pxe.netbootImage"),
-        (3, json!({ "redfish": null }), "UnsupportedTarget", "spec.pxe.redfish"),
-        (4, json!({ "image": "oci-layout:/none" }), "ImageNotFound", "spec.pxe.image"),
-        (5, json!({ "image": "NOT A REFERENCE" }), "InvalidImageReference", "spec.pxe.image"),
-        (6, json!({ "redfish": { "passwordRef": { "name": "none" } } }), "SecretNotFound", "none"),
+        (
+            2,
+            json!({ "netbootImage": null }),
+            "NoNetbootImage",
+            "spec.pxe.netbootImage",
+        ),
+        (
+            3,
+            json!({ "redfish": null }),
+            "UnsupportedTarget",
+            "spec.pxe.redfish",
+        ),
+        (
+            4,
+            json!({ "image": "oci-layout:/none" }),
+            "ImageNotFound",
+            "spec.pxe.image",
+        ),
+        (
+            5,
+            json!({ "image": "NOT A REFERENCE" }),
+            "InvalidImageReference",
+            "spec.pxe.image",
+        ),
+        (
+            6,
+            json!({ "redfish": { "passwordRef": { "name": "none" } } }),
+            "SecretNotFound",
+            "none",
+        ),
         (7, json!({}), "AddressConflict", "node-1"),
     ] {
         let machine = format!("bad-{number}");
@@ -131,13 +218,20 @@ async fn bad_input_is_named_before_power_is_touched() -> Result<()> {
         }]);
         let mut changes = changes;
         if reason != "AddressConflict" && changes.get("dhcpLeases").is_none() {
-            changes.as_object_mut().unwrap().insert("dhcpLeases".into(), lease);
+            changes
+                .as_object_mut()
+                .unwrap()
+                .insert("dhcpLeases".into(), lease);
         }
         rack.apply_machine(&machine, changes).await?;
         let operation = format!("op-{number}");
         rack.operate(&operation, "HostReplace", &machine).await?;
         let status = rack.ends(&operation, Phase::Failed).await?.status.unwrap();
-        let condition = status.conditions.iter().find(|c| c.type_ == "Completed").unwrap();
+        let condition = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == "Completed")
+            .unwrap();
         ensure!(condition.reason == reason, "{machine}: {condition:?}");
         ensure!(condition.message.contains(says), "{machine}: {condition:?}");
         ensure!(condition.message.contains(&machine) || reason == "SecretNotFound");
@@ -170,8 +264,17 @@ async fn a_foreign_or_second_installer_is_refused_and_a_refused_disk_is_final() 
     });
     host.report(&token, &report).await?.error_for_status()?;
     let status = rack.ends("replace", Phase::Failed).await?.status.unwrap();
-    ensure!(status.conditions.iter().any(|c| c.reason == "AmbiguousDisk"), "{status:?}");
-    ensure!(host.is_told_to_start_disk().await?, "nothing installs after a failure");
+    ensure!(
+        status
+            .conditions
+            .iter()
+            .any(|c| c.reason == "AmbiguousDisk"),
+        "{status:?}"
+    );
+    ensure!(
+        host.is_told_to_start_disk().await?,
+        "nothing installs after a failure"
+    );
     Ok(())
 }
 
@@ -180,10 +283,17 @@ async fn a_raised_counter_repaves_and_its_status_follows() -> Result<()> {
     let rack = Rack::start().await?;
     let api: kube::Api<metalman_api::machine::Machine> = kube::Api::all(rack.client.0.clone());
     let raised = json!({ "spec": { "operations": { "repaveCounter": 1, "rebootCounter": 1 } } });
-    api.patch("node-1", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(raised))
-        .await?;
+    api.patch(
+        "node-1",
+        &kube::api::PatchParams::default(),
+        &kube::api::Patch::Merge(raised),
+    )
+    .await?;
     let name = "node-1-repave-1";
-    wait::until("the operation to be made", async || rack.operation(name).await.ok()).await?;
+    wait::until("the operation to be made", async || {
+        rack.operation(name).await.ok()
+    })
+    .await?;
     rack.reaches(name, Stage::WaitingRepave).await?;
     let (token, plan) = claim(&rack, "installer").await?;
     rack.host()?.write_image(&token, "installer", &plan).await?;
@@ -206,8 +316,12 @@ async fn an_expired_operation_is_deleted() -> Result<()> {
     let api: kube::Api<metalman_api::operation::MachineOperation> =
         kube::Api::all(rack.client.0.clone());
     let expiring = json!({ "spec": { "ttlSecondsAfterFinished": 0 } });
-    api.patch("off", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(expiring))
-        .await?;
+    api.patch(
+        "off",
+        &kube::api::PatchParams::default(),
+        &kube::api::Patch::Merge(expiring),
+    )
+    .await?;
     wait::until("the operation to be deleted", async || {
         api.get_opt("off").await.ok()?.is_none().then_some(())
     })

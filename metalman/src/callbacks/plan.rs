@@ -135,7 +135,10 @@ impl Planner {
         };
         let inputs = SeedInputs {
             // A new instance for each installation, so that cloud-init runs again.
-            instance_id: format!("{}-{}-{}", token.machine, token.operation_uid, token.attempt),
+            instance_id: format!(
+                "{}-{}-{}",
+                token.machine, token.operation_uid, token.attempt
+            ),
             boot_report_url: boot_report_url.to_owned(),
             cloud_init_url: format!("{}/boot/{capability}/cloud-init", self.serve_url),
             user_data,

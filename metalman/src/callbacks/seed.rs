@@ -20,7 +20,9 @@ pub(super) fn render(machine: &BootMachine, inputs: SeedInputs) -> Result<Vec<Se
     let context = SeedContext::new(machine, inputs)
         .ok_or_else(|| failed("it has no lease in spec.pxe.dhcpLeases".into()))?;
     let templates = match &machine.netboot {
-        Some(image) => Renderer::new().templates(image).map_err(|error| failed(chain(&error)))?,
+        Some(image) => Renderer::new()
+            .templates(image)
+            .map_err(|error| failed(chain(&error)))?,
         None => std::sync::Arc::new(TemplateSet::built_in()),
     };
     let seed = render_seed(&templates, &context).map_err(|error| failed(chain(&error)))?;

@@ -127,7 +127,10 @@ impl Api {
         let names = certificate_names(&config);
         let identity = Identity::open(&config.state_dir, &names, (config.clock)())
             .map_err(ApiFailure::Identity)?;
-        let listen = |source| ApiFailure::Listen { bind: config.bind, source };
+        let listen = |source| ApiFailure::Listen {
+            bind: config.bind,
+            source,
+        };
         let listener = TcpListener::bind(config.bind).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         Ok(Self {
@@ -152,8 +155,16 @@ impl Api {
     /// `https://` URL for clients on this machine.
     pub fn local_url(&self) -> String {
         let ip = self.address.ip();
-        let host = if ip.is_unspecified() { "127.0.0.1".to_owned() } else { ip.to_string() };
-        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        let host = if ip.is_unspecified() {
+            "127.0.0.1".to_owned()
+        } else {
+            ip.to_string()
+        };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host
+        };
         format!("https://{host}:{}", self.address.port())
     }
 
@@ -241,13 +252,26 @@ impl Api {
     /// # Errors
     /// When the store fails in a way that would make answers wrong.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), ApiFailure> {
-        let once = self.once.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let once = self
+            .once
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let (writer, listener) = once.ok_or(ApiFailure::RunTwice)?;
         let tls = self.identity.tls().map_err(ApiFailure::Identity)?;
         let tls = Arc::new(ArcSwap::from_pointee(tls));
-        let limits = Limits { connections: self.config.max_connections };
+        let limits = Limits {
+            connections: self.config.max_connections,
+        };
         let serving = async {
-            serve(listener, Arc::clone(&tls), self.router(), limits, shutdown.clone()).await;
+            serve(
+                listener,
+                Arc::clone(&tls),
+                self.router(),
+                limits,
+                shutdown.clone(),
+            )
+            .await;
         };
         let stopping = async {
             shutdown.cancelled().await;
@@ -281,7 +305,9 @@ impl Api {
     }
 
     async fn ensure_namespace(&self, name: &str) {
-        let Some(resource) = self.catalog.stored("", "namespaces").cloned() else { return };
+        let Some(resource) = self.catalog.stored("", "namespaces").cloned() else {
+            return;
+        };
         let target = Target {
             resource,
             namespace: String::new(),
@@ -297,8 +323,9 @@ impl Api {
             force: false,
         };
         let catalog = Arc::clone(&self.catalog);
-        let done =
-            self.submitter.submit(move |tx| ops::create(tx, &catalog, &target, body, &options));
+        let done = self
+            .submitter
+            .submit(move |tx| ops::create(tx, &catalog, &target, body, &options));
         if let Err(error) = done.await
             && error.code() != 409
         {
@@ -315,7 +342,12 @@ impl Api {
                 tx.remove(event);
             });
             let body = Value::from(old.len());
-            Ok(Reply { code: 200, body, is_object: false, warnings: Vec::new() })
+            Ok(Reply {
+                code: 200,
+                body,
+                is_object: false,
+                warnings: Vec::new(),
+            })
         });
         match removed.await {
             Ok(reply) => tracing::debug!(removed = %reply.body, "expired Events"),

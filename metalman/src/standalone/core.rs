@@ -15,8 +15,13 @@ use super::schema::Schema;
 use super::table::{Column, age, text};
 
 /// Namespaces that exist from the start.
-pub const NAMESPACES: [&str; 5] =
-    ["default", "kube-node-lease", "kube-public", "kube-system", "unbounded-system"];
+pub const NAMESPACES: [&str; 5] = [
+    "default",
+    "kube-node-lease",
+    "kube-public",
+    "kube-system",
+    "unbounded-system",
+];
 
 /// Slot of namespaces; deletion and existence checks need it.
 pub const NAMESPACE_SLOT: usize = 0;
@@ -42,7 +47,10 @@ fn openapi<T: JsonSchema>() -> Value {
     let mut settings = SchemaSettings::default();
     settings.inline_subschemas = true;
     settings.meta_schema = None;
-    let mut value = settings.into_generator().into_root_schema_for::<T>().to_value();
+    let mut value = settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value();
     if let Some(map) = value.as_object_mut() {
         map.remove("title");
     }
@@ -59,7 +67,9 @@ pub fn object_meta() -> Value {
 
 /// Adds the list semantics of metadata below `at`.
 fn mark(root: &mut Value, at: &str) {
-    let Some(meta) = root.pointer_mut(at) else { return };
+    let Some(meta) = root.pointer_mut(at) else {
+        return;
+    };
     let fields = &mut meta["properties"];
     fields["ownerReferences"]["x-kubernetes-list-type"] = json!("map");
     fields["ownerReferences"]["x-kubernetes-list-map-keys"] = json!(["uid"]);
@@ -93,8 +103,10 @@ fn build(
 ) -> Result<Resource, BadResource> {
     openapi["x-kubernetes-group-version-kind"] =
         json!([{"group": names.group, "version": "v1", "kind": names.kind}]);
-    let schema = Schema::parse(&openapi)
-        .map_err(|source| BadResource::Schema { resource: names.plural.to_owned(), source })?;
+    let schema = Schema::parse(&openapi).map_err(|source| BadResource::Schema {
+        resource: names.plural.to_owned(),
+        source,
+    })?;
     let view = names.group == "events.k8s.io";
     Ok(Resource {
         group: names.group.to_owned(),
@@ -106,7 +118,11 @@ fn build(
         categories: Vec::new(),
         namespaced: names.namespaced,
         status: names.status,
-        family: if view { Family::EventView } else { Family::Core },
+        family: if view {
+            Family::EventView
+        } else {
+            Family::Core
+        },
         slot: names.slot,
         schema,
         openapi,
@@ -127,9 +143,17 @@ pub fn resources() -> Result<Vec<Resource>, BadResource> {
         slot,
     };
     let mut namespace = openapi::<core::v1::Namespace>();
-    keyed(&mut namespace, "/properties/status/properties/conditions", "type");
+    keyed(
+        &mut namespace,
+        "/properties/status/properties/conditions",
+        "type",
+    );
     let mut node = openapi::<core::v1::Node>();
-    keyed(&mut node, "/properties/status/properties/conditions", "type");
+    keyed(
+        &mut node,
+        "/properties/status/properties/conditions",
+        "type",
+    );
     keyed(&mut node, "/properties/status/properties/addresses", "type");
     let lease = Names {
         group: "coordination.k8s.io",
@@ -147,9 +171,18 @@ pub fn resources() -> Result<Vec<Resource>, BadResource> {
     };
     Ok(vec![
         build(
-            &names("Namespace", "namespaces", &["ns"], false, true, NAMESPACE_SLOT),
+            &names(
+                "Namespace",
+                "namespaces",
+                &["ns"],
+                false,
+                true,
+                NAMESPACE_SLOT,
+            ),
             namespace,
-            name_age(vec![Column::code("Status", false, |o, _| text(o, "/status/phase"))]),
+            name_age(vec![Column::code("Status", false, |o, _| {
+                text(o, "/status/phase")
+            })]),
             &["status.phase"],
         )?,
         build(
@@ -184,7 +217,9 @@ pub fn resources() -> Result<Vec<Resource>, BadResource> {
         build(
             &lease,
             openapi::<coordination::v1::Lease>(),
-            name_age(vec![Column::code("Holder", false, |o, _| text(o, "/spec/holderIdentity"))]),
+            name_age(vec![Column::code("Holder", false, |o, _| {
+                text(o, "/spec/holderIdentity")
+            })]),
             &[],
         )?,
         build(
@@ -238,7 +273,10 @@ fn last_seen(event: &Value, now: Timestamp) -> Value {
         "/eventTime",
         "/metadata/creationTimestamp",
     ];
-    let seen = times.iter().map(|at| text(event, at)).find(|v| !v.is_null());
+    let seen = times
+        .iter()
+        .map(|at| text(event, at))
+        .find(|v| !v.is_null());
     age(&seen.unwrap_or(Value::Null), now)
 }
 
@@ -257,12 +295,16 @@ fn node_columns() -> Vec<Column> {
         Column::code("Status", false, node_status),
         Column::code("Roles", false, node_roles),
         Column::age(),
-        Column::code("Version", false, |o, _| text(o, "/status/nodeInfo/kubeletVersion")),
+        Column::code("Version", false, |o, _| {
+            text(o, "/status/nodeInfo/kubeletVersion")
+        }),
         Column::code("Internal-IP", true, |o, _| address(o, "InternalIP")),
         Column::code("External-IP", true, |o, _| address(o, "ExternalIP")),
         Column::code("OS-Image", true, |o, _| node_info(o, "osImage")),
         Column::code("Kernel-Version", true, |o, _| node_info(o, "kernelVersion")),
-        Column::code("Container-Runtime", true, |o, _| node_info(o, "containerRuntimeVersion")),
+        Column::code("Container-Runtime", true, |o, _| {
+            node_info(o, "containerRuntimeVersion")
+        }),
     ]
 }
 
@@ -281,14 +323,21 @@ fn address(node: &Value, kind: &str) -> Value {
 
 fn node_status(node: &Value, _now: Timestamp) -> Value {
     let conditions = node["status"]["conditions"].as_array();
-    let ready = conditions.into_iter().flatten().find(|c| c["type"] == "Ready");
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .find(|c| c["type"] == "Ready");
     let word = match ready.and_then(|c| c["status"].as_str()) {
         Some("True") => "Ready",
         Some(_) => "NotReady",
         None => "Unknown",
     };
     let cordoned = node["spec"]["unschedulable"] == true;
-    json!(if cordoned { format!("{word},SchedulingDisabled") } else { word.to_owned() })
+    json!(if cordoned {
+        format!("{word},SchedulingDisabled")
+    } else {
+        word.to_owned()
+    })
 }
 
 fn node_roles(node: &Value, _now: Timestamp) -> Value {
@@ -297,5 +346,9 @@ fn node_roles(node: &Value, _now: Timestamp) -> Value {
         .filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/"))
         .filter(|role| !role.is_empty())
         .collect();
-    json!(if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") })
+    json!(if roles.is_empty() {
+        "<none>".to_owned()
+    } else {
+        roles.join(",")
+    })
 }

@@ -36,7 +36,11 @@ fn rename(
             .map(direction)
             .filter_map(|(from, to)| map.remove(from).map(|value| (to, value)))
             .collect();
-        map.extend(moved.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        map.extend(
+            moved
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
         map.insert("apiVersion".to_owned(), json!(api_version));
     }
     event

@@ -63,7 +63,9 @@ impl ChangeKind {
 
     /// The kind of a stored word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Added, Self::Modified, Self::Deleted].into_iter().find(|k| k.word() == word)
+        [Self::Added, Self::Modified, Self::Deleted]
+            .into_iter()
+            .find(|k| k.word() == word)
     }
 }
 
@@ -125,7 +127,10 @@ impl Hub {
         let mut tables = vec![Table::new(); slots];
         for object in loaded.objects {
             if let Some(table) = tables.get_mut(object.key.slot) {
-                table.insert((object.key.namespace.clone(), object.key.name.clone()), object);
+                table.insert(
+                    (object.key.namespace.clone(), object.key.name.clone()),
+                    object,
+                );
             }
         }
         let state = State {
@@ -134,8 +139,13 @@ impl Hub {
             tables,
             log: loaded.changes.into(),
         };
-        let feeds = (0..slots).map(|_| broadcast::channel(FEED_LENGTH).0).collect();
-        Self { state: RwLock::new(state), feeds }
+        let feeds = (0..slots)
+            .map(|_| broadcast::channel(FEED_LENGTH).0)
+            .collect();
+        Self {
+            state: RwLock::new(state),
+            feeds,
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -162,7 +172,9 @@ impl Hub {
     pub fn get(&self, key: &Key) -> Option<Arc<Stored>> {
         let state = self.read();
         let table = state.tables.get(key.slot)?;
-        table.get(&(key.namespace.clone(), key.name.clone())).cloned()
+        table
+            .get(&(key.namespace.clone(), key.name.clone()))
+            .cloned()
     }
 
     /// Objects of a resource after `after`, in one namespace or in all.
@@ -173,7 +185,10 @@ impl Hub {
         after: Option<&(String, String)>,
     ) -> Snapshot {
         let state = self.read();
-        Snapshot { version: state.version, objects: state.objects(slot, namespace, after) }
+        Snapshot {
+            version: state.version,
+            objects: state.objects(slot, namespace, after),
+        }
     }
 
     /// Starts a watch: after version `since`, or with all objects when `None`.
@@ -187,21 +202,32 @@ impl Hub {
         since: Option<u64>,
     ) -> Result<Subscription, ApiError> {
         let state = self.read();
-        let feed = self.feeds.get(slot).ok_or_else(ApiError::no_such_resource)?.subscribe();
+        let feed = self
+            .feeds
+            .get(slot)
+            .ok_or_else(ApiError::no_such_resource)?
+            .subscribe();
         let (objects, replay) = match since {
             None => (state.objects(slot, namespace, None), Vec::new()),
             Some(since) if since < state.compacted || since > state.version => {
-                let text =
-                    format!("too old resource version: {since} ({})", state.compacted);
+                let text = format!("too old resource version: {since} ({})", state.compacted);
                 return Err(ApiError::expired(text));
             }
             Some(since) => {
                 let from = state.log.partition_point(|change| change.version <= since);
-                let later = state.log.range(from..).filter(|c| c.object.key.slot == slot);
+                let later = state
+                    .log
+                    .range(from..)
+                    .filter(|c| c.object.key.slot == slot);
                 (Vec::new(), later.cloned().collect())
             }
         };
-        Ok(Subscription { version: state.version, objects, replay, feed })
+        Ok(Subscription {
+            version: state.version,
+            objects,
+            replay,
+            feed,
+        })
     }
 
     /// The newest version, if `feed` has delivered everything up to it.
@@ -218,7 +244,10 @@ impl Hub {
             return None;
         }
         let drop = (state.log.len() + more).saturating_sub(LOG_LENGTH);
-        state.log.get(drop.min(state.log.len()).checked_sub(1)?).map(|change| change.version)
+        state
+            .log
+            .get(drop.min(state.log.len()).checked_sub(1)?)
+            .map(|change| change.version)
     }
 
     /// Makes committed changes visible and tells the watchers.
@@ -245,7 +274,9 @@ impl Hub {
             }
         }
         if let Some(compacted) = compacted {
-            let keep = state.log.partition_point(|change| change.version <= compacted);
+            let keep = state
+                .log
+                .partition_point(|change| change.version <= compacted);
             state.log.drain(..keep);
             state.compacted = compacted;
         }
@@ -260,7 +291,9 @@ impl State {
         after: Option<&(String, String)>,
     ) -> Vec<Arc<Stored>> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
-        let Some(table) = self.tables.get(slot) else { return Vec::new() };
+        let Some(table) = self.tables.get(slot) else {
+            return Vec::new();
+        };
         let start = match (after, namespace) {
             (Some(after), _) => Excluded(after.clone()),
             (None, Some(namespace)) => Included((namespace.to_owned(), String::new())),

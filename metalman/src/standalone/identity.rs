@@ -83,7 +83,10 @@ impl Identity {
     /// # Errors
     /// Files that cannot be read or written, or hold something else.
     pub fn open(directory: &Path, names: &[String], now: Timestamp) -> Result<Self, IdentityError> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory);
         made.map_err(file("create", directory))?;
         let (ca_pem, issuer) = ca(directory, now)?;
         server_certificate(directory, names, now, &issuer)?;
@@ -97,7 +100,11 @@ impl Identity {
                 token
             }
         };
-        Ok(Self { ca_pem, admin_token: admin_token.into(), directory: directory.to_owned() })
+        Ok(Self {
+            ca_pem,
+            admin_token: admin_token.into(),
+            directory: directory.to_owned(),
+        })
     }
 
     /// TLS settings of the server: HTTP/2 and HTTP/1.1 by ALPN.
@@ -105,7 +112,10 @@ impl Identity {
     /// # Errors
     /// Files that were damaged since they were opened.
     pub fn tls(&self) -> Result<rustls::ServerConfig, IdentityError> {
-        let (certificate, key) = (self.directory.join("server.crt"), self.directory.join("server.key"));
+        let (certificate, key) = (
+            self.directory.join("server.crt"),
+            self.directory.join("server.key"),
+        );
         let pem = |path: &Path, e: rustls::pki_types::pem::Error| IdentityError::Pem {
             path: path.to_owned(),
             problem: e.to_string(),
@@ -116,8 +126,10 @@ impl Identity {
                 .map_err(|e| pem(&self.directory.join("ca.crt"), e))?,
         ];
         let key = PrivateKeyDer::from_pem_file(&key).map_err(|e| pem(&key, e))?;
-        let unusable =
-            |source| IdentityError::Tls { path: self.directory.clone(), source };
+        let unusable = |source| IdentityError::Tls {
+            path: self.directory.clone(),
+            source,
+        };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -132,12 +144,20 @@ impl Identity {
 
 fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError {
     let path = path.to_owned();
-    move |source| IdentityError::File { operation, path, source }
+    move |source| IdentityError::File {
+        operation,
+        path,
+        source,
+    }
 }
 
 fn certificate(operation: &'static str, path: &Path) -> impl Fn(rcgen::Error) -> IdentityError {
     let path = path.to_owned();
-    move |source| IdentityError::Certificate { operation, path: path.clone(), source }
+    move |source| IdentityError::Certificate {
+        operation,
+        path: path.clone(),
+        source,
+    }
 }
 
 fn read(path: &Path) -> Result<Option<String>, IdentityError> {
@@ -168,7 +188,9 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), IdentityError> {
         .mode(0o600)
         .open(&fresh)
         .map_err(file("create", &fresh))?;
-    handle.write_all(text.as_bytes()).map_err(file("write", &fresh))?;
+    handle
+        .write_all(text.as_bytes())
+        .map_err(file("write", &fresh))?;
     handle.sync_all().map_err(file("write", &fresh))?;
     fs::rename(&fresh, path).map_err(file("replace", path))
 }
@@ -179,13 +201,18 @@ fn ca(
 ) -> Result<(String, Issuer<'static, KeyPair>), IdentityError> {
     let (certificate_path, key_path) = (directory.join("ca.crt"), directory.join("ca.key"));
     let mut params = base_params(now, CA_DAYS);
-    params.distinguished_name.push(DnType::CommonName, "metalman site CA");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "metalman site CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     if let (Some(pem), Some(key)) = (read(&certificate_path)?, read(&key_path)?) {
         let bad = certificate("read the site CA", &certificate_path);
         // An issuer is its name and its key; both are the same as when the CA was made.
-        return Ok((pem, Issuer::new(params, KeyPair::from_pem(&key).map_err(bad)?)));
+        return Ok((
+            pem,
+            Issuer::new(params, KeyPair::from_pem(&key).map_err(bad)?),
+        ));
     }
     let bad = certificate("make the site CA", &certificate_path);
     let key = KeyPair::generate().map_err(&bad)?;
@@ -215,7 +242,9 @@ fn server_certificate(
     let mut params = base_params(now, SERVER_DAYS);
     let named = CertificateParams::new(names.to_vec()).map_err(&bad)?;
     params.subject_alt_names = named.subject_alt_names;
-    params.distinguished_name.push(DnType::CommonName, "metalman API");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "metalman API");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
@@ -230,7 +259,11 @@ fn base_params(now: Timestamp, days: i64) -> CertificateParams {
     let day = |time: Timestamp| {
         let date = time.to_zoned(TimeZone::UTC).date();
         let positive = |n: i8| u8::try_from(n).unwrap_or(1);
-        date_time_ymd(i32::from(date.year()), positive(date.month()), positive(date.day()))
+        date_time_ymd(
+            i32::from(date.year()),
+            positive(date.month()),
+            positive(date.day()),
+        )
     };
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -275,7 +308,10 @@ mod tests {
         }
         let again = Identity::open(&path, &names(), now).unwrap();
         assert_eq!(first.ca_pem, again.ca_pem);
-        assert_eq!(first.admin_token.expose_secret(), again.admin_token.expose_secret());
+        assert_eq!(
+            first.admin_token.expose_secret(),
+            again.admin_token.expose_secret()
+        );
         assert_eq!(made, certificate());
         let late = now + SignedDuration::from_hours(24 * 340);
         let later = Identity::open(&path, &names(), late).unwrap();

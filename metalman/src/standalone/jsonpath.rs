@@ -29,7 +29,11 @@ impl JsonPath {
                 after
             } else {
                 let (name, after) = field_name(rest.strip_prefix('.')?)?;
-                steps.push(if name == "*" { Step::All } else { Step::Field(name) });
+                steps.push(if name == "*" {
+                    Step::All
+                } else {
+                    Step::Field(name)
+                });
                 after
             };
         }
@@ -39,7 +43,10 @@ impl JsonPath {
     /// All values the path leads to.
     pub fn find<'v>(&self, root: &'v Value) -> Vec<&'v Value> {
         self.0.iter().fold(vec![root], |found, step| {
-            found.into_iter().flat_map(|value| step.apply(value)).collect()
+            found
+                .into_iter()
+                .flat_map(|value| step.apply(value))
+                .collect()
         })
     }
 }
@@ -51,10 +58,16 @@ fn bracket(inside: &str) -> Option<Step> {
     if let Some(name) = inside.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')) {
         return Some(Step::Field(name.to_owned()));
     }
-    if let Some(filter) = inside.strip_prefix("?(@.").and_then(|t| t.strip_suffix(')')) {
+    if let Some(filter) = inside
+        .strip_prefix("?(@.")
+        .and_then(|t| t.strip_suffix(')'))
+    {
         let (path, equals) = filter.split_once("==")?;
         let path = path.trim().split('.').map(str::to_owned).collect();
-        let equals = equals.trim().trim_matches(|c| c == '"' || c == '\'').to_owned();
+        let equals = equals
+            .trim()
+            .trim_matches(|c| c == '"' || c == '\'')
+            .to_owned();
         return Some(Step::Where { path, equals });
     }
     inside.parse().ok().map(Step::Index)
@@ -86,7 +99,11 @@ impl Step {
             Self::Index(index) => {
                 let items = value.as_array().map_or(&[][..], Vec::as_slice);
                 let from_end = usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX);
-                let at = if *index < 0 { items.len().checked_sub(from_end) } else { Some(from_end) };
+                let at = if *index < 0 {
+                    items.len().checked_sub(from_end)
+                } else {
+                    Some(from_end)
+                };
                 at.and_then(|at| items.get(at)).into_iter().collect()
             }
             Self::Where { path, equals } => {
@@ -118,10 +135,16 @@ mod tests {
                                       {"type": "Ready", "status": "True"}],
                        "n": [1, 2, 3]}});
         for (path, expected) in [
-            (".status.conditions[?(@.type==\"Ready\")].status", json!(["True"])),
+            (
+                ".status.conditions[?(@.type==\"Ready\")].status",
+                json!(["True"]),
+            ),
             (".status.conditions[*].type", json!(["A", "Ready"])),
             (".metadata.labels.unbounded-cloud\\.io/site", json!(["lab"])),
-            (".metadata.labels['unbounded-cloud.io/site']", json!(["lab"])),
+            (
+                ".metadata.labels['unbounded-cloud.io/site']",
+                json!(["lab"]),
+            ),
             (".status.n[0]", json!([1])),
             (".status.n[-1]", json!([3])),
             (".status.gone.deeper", json!([])),

@@ -49,10 +49,18 @@ pub fn validate(metadata: &Value, is_namespace: bool) -> Vec<FieldError> {
     }
     if size > ANNOTATIONS_LIMIT {
         let message = format!("Too long: may not be more than {ANNOTATIONS_LIMIT} bytes");
-        errors.push(FieldError::new("FieldValueTooLong", "metadata.annotations", message));
+        errors.push(FieldError::new(
+            "FieldValueTooLong",
+            "metadata.annotations",
+            message,
+        ));
     }
     for finalizer in metadata["finalizers"].as_array().into_iter().flatten() {
-        key_syntax("metadata.finalizers", finalizer.as_str().unwrap_or_default(), &mut errors);
+        key_syntax(
+            "metadata.finalizers",
+            finalizer.as_str().unwrap_or_default(),
+            &mut errors,
+        );
     }
     errors
 }
@@ -61,8 +69,11 @@ pub fn validate(metadata: &Value, is_namespace: bool) -> Vec<FieldError> {
 pub fn added_finalizers(old: &Value, new: &Value) -> Option<FieldError> {
     let list = |value: &Value| value["finalizers"].as_array().cloned().unwrap_or_default();
     let before = list(old);
-    let added: Vec<String> =
-        list(new).iter().filter(|f| !before.contains(f)).map(ToString::to_string).collect();
+    let added: Vec<String> = list(new)
+        .iter()
+        .filter(|f| !before.contains(f))
+        .map(ToString::to_string)
+        .collect();
     (!added.is_empty()).then(|| {
         let detail = format!(
             "no new finalizers can be added if the object is being deleted, found new finalizers \
@@ -76,15 +87,26 @@ pub fn added_finalizers(old: &Value, new: &Value) -> Option<FieldError> {
 fn name(value: &Value, is_namespace: bool, errors: &mut Vec<FieldError>) {
     let text = value.as_str().unwrap_or_default();
     if text.is_empty() {
-        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+        errors.push(FieldError::required(
+            "metadata.name",
+            "name or generateName is required",
+        ));
         return;
     }
-    let (most, rule) = if is_namespace { (63, LABEL) } else { (253, SUBDOMAIN) };
+    let (most, rule) = if is_namespace {
+        (63, LABEL)
+    } else {
+        (253, SUBDOMAIN)
+    };
     if text.len() > most {
         let detail = format!("must be no more than {most} bytes");
         errors.push(FieldError::invalid("metadata.name", value, &detail));
     }
-    let fine = if is_namespace { is_label(text) } else { text.split('.').all(is_label) };
+    let fine = if is_namespace {
+        is_label(text)
+    } else {
+        text.split('.').all(is_label)
+    };
     if !fine {
         errors.push(FieldError::invalid("metadata.name", value, rule));
     }
@@ -114,15 +136,13 @@ fn key_syntax(field: &str, key: &str, errors: &mut Vec<FieldError>) {
 
 fn is_label(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty()
-        && text.chars().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    !text.is_empty() && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 fn is_name_part(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_alphanumeric();
-    text.chars().all(|c| edge(c) || matches!(c, '-' | '_' | '.'))
+    text.chars()
+        .all(|c| edge(c) || matches!(c, '-' | '_' | '.'))
         && text.starts_with(edge)
         && text.ends_with(edge)
 }
@@ -132,7 +152,10 @@ mod tests {
     use super::*;
 
     fn fields(metadata: &Value) -> Vec<String> {
-        validate(metadata, false).into_iter().map(|e| e.field).collect()
+        validate(metadata, false)
+            .into_iter()
+            .map(|e| e.field)
+            .collect()
     }
 
     #[test]
@@ -149,10 +172,22 @@ mod tests {
             (json!({}), "metadata.name"),
             (json!({"name": "A"}), "metadata.name"),
             (json!({"name": "a..b"}), "metadata.name"),
-            (json!({"name": "a", "labels": {"/x": "y"}}), "metadata.labels"),
-            (json!({"name": "a", "labels": {"x": "-"}}), "metadata.labels"),
-            (json!({"name": "a", "annotations": {"x y": ""}}), "metadata.annotations"),
-            (json!({"name": "a", "finalizers": [""]}), "metadata.finalizers"),
+            (
+                json!({"name": "a", "labels": {"/x": "y"}}),
+                "metadata.labels",
+            ),
+            (
+                json!({"name": "a", "labels": {"x": "-"}}),
+                "metadata.labels",
+            ),
+            (
+                json!({"name": "a", "annotations": {"x y": ""}}),
+                "metadata.annotations",
+            ),
+            (
+                json!({"name": "a", "finalizers": [""]}),
+                "metadata.finalizers",
+            ),
         ] {
             assert_eq!(fields(&metadata), [field], "{metadata}");
         }

@@ -82,7 +82,8 @@ impl Target {
     }
 
     fn stored(&self, tx: &Transaction<'_>) -> Result<Arc<Stored>, ApiError> {
-        tx.get(&self.key()).ok_or_else(|| ApiError::not_found(self.subject()))
+        tx.get(&self.key())
+            .ok_or_else(|| ApiError::not_found(self.subject()))
     }
 
     fn owner(&self, options: &WriteOptions, operation: Operation) -> Owner {
@@ -91,7 +92,11 @@ impl Target {
             operation,
             name: options.manager.clone(),
             api_version: self.resource.api_version(),
-            subresource: if status { "status".to_owned() } else { String::new() },
+            subresource: if status {
+                "status".to_owned()
+            } else {
+                String::new()
+            },
         }
     }
 
@@ -107,11 +112,20 @@ impl Target {
 fn birth(tx: &Transaction<'_>) -> Birth {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let random = uuid::Uuid::new_v4();
-    let letter = |byte: &u8| LETTERS.get(usize::from(*byte) % LETTERS.len()).map(|l| char::from(*l));
+    let letter = |byte: &u8| {
+        LETTERS
+            .get(usize::from(*byte) % LETTERS.len())
+            .map(|l| char::from(*l))
+    };
     Birth {
         now: tx.now,
         uid: uuid::Uuid::new_v4().to_string(),
-        suffix: random.as_bytes().iter().take(5).filter_map(letter).collect(),
+        suffix: random
+            .as_bytes()
+            .iter()
+            .take(5)
+            .filter_map(letter)
+            .collect(),
     }
 }
 
@@ -134,8 +148,15 @@ pub fn create(
         metadata.remove("managedFields");
     }
     strategy::create(&resource, &mut object, &target.namespace, &birth(tx))?;
-    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let target = Target { resource, name, ..target.clone() };
+    let name = object["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let target = Target {
+        resource,
+        name,
+        ..target.clone()
+    };
     strategy::validate(&target.resource, &object, None)?;
     namespace_accepts(tx, &target)?;
     if tx.get(&target.key()).is_some() {
@@ -144,18 +165,34 @@ pub fn create(
     let owner = target.owner(options, Operation::Update);
     let mut owners = Ownership::default();
     let scope = strategy::scope(&target.resource, Door::Main);
-    owners.update(&target.resource.schema, &json!({}), &object, owner, scope, tx.now);
+    owners.update(
+        &target.resource.schema,
+        &json!({}),
+        &object,
+        owner,
+        scope,
+        tx.now,
+    );
     owners.store(&mut object);
-    let body = if options.dry_run { object } else { tx.put(target.key(), object) };
-    Ok(Reply { code: 201, body, is_object: true, warnings })
+    let body = if options.dry_run {
+        object
+    } else {
+        tx.put(target.key(), object)
+    };
+    Ok(Reply {
+        code: 201,
+        body,
+        is_object: true,
+        warnings,
+    })
 }
 
 /// The stored resource behind a view.
-fn stored_resource(
-    catalog: &Catalog,
-    target: &Target,
-) -> Result<Arc<Resource>, ApiError> {
-    catalog.of_slot(target.resource.slot).cloned().ok_or_else(ApiError::no_such_resource)
+fn stored_resource(catalog: &Catalog, target: &Target) -> Result<Arc<Resource>, ApiError> {
+    catalog
+        .of_slot(target.resource.slot)
+        .cloned()
+        .ok_or_else(ApiError::no_such_resource)
 }
 
 fn namespace_accepts(tx: &Transaction<'_>, target: &Target) -> Result<(), ApiError> {
@@ -163,8 +200,16 @@ fn namespace_accepts(tx: &Transaction<'_>, target: &Target) -> Result<(), ApiErr
         return Ok(());
     }
     let name = &target.namespace;
-    let key = Key { slot: NAMESPACE_SLOT, namespace: String::new(), name: name.clone() };
-    let about = Subject { group: "", resource: "namespaces", name };
+    let key = Key {
+        slot: NAMESPACE_SLOT,
+        namespace: String::new(),
+        name: name.clone(),
+    };
+    let about = Subject {
+        group: "",
+        resource: "namespaces",
+        name,
+    };
     let namespace = tx.get(&key).ok_or_else(|| ApiError::not_found(about))?;
     if namespace.value["metadata"]["deletionTimestamp"].is_string() {
         let why = format!(
@@ -199,17 +244,29 @@ pub fn update(
     let stored = target.stored(tx)?;
     let new = target.inward(body);
     let unconditional = target.resource.family != Family::Custom && target.resource.kind != "Lease";
-    if new["metadata"]["resourceVersion"].as_str().is_none_or(str::is_empty) && !unconditional {
+    if new["metadata"]["resourceVersion"]
+        .as_str()
+        .is_none_or(str::is_empty)
+        && !unconditional
+    {
         let error = super::status::FieldError::invalid(
             "metadata.resourceVersion",
             &json!(0),
             "must be specified for an update",
         );
         let resource = &target.resource;
-        return Err(ApiError::invalid(&resource.group, &resource.kind, &target.name, &[error]));
+        return Err(ApiError::invalid(
+            &resource.group,
+            &resource.kind,
+            &target.name,
+            &[error],
+        ));
     }
     let resource = stored_resource(catalog, target)?;
-    let target = Target { resource, ..target.clone() };
+    let target = Target {
+        resource,
+        ..target.clone()
+    };
     save(tx, &target, &stored, new, None, options, warnings)
 }
 
@@ -250,7 +307,10 @@ pub fn patch(
     strategy::check_type(&target.resource, &mut new)?;
     let warnings = strategy::complete(&target.resource, &mut new, options.unknown, true)?;
     let new = target.inward(new);
-    let target = Target { resource, ..target.clone() };
+    let target = Target {
+        resource,
+        ..target.clone()
+    };
     save(tx, &target, &stored, new, None, options, warnings)
 }
 
@@ -262,7 +322,9 @@ fn apply(
     options: &WriteOptions,
 ) -> Result<Reply, ApiError> {
     if target.resource.family == Family::EventView {
-        return Err(ApiError::unsupported_media_type("application/merge-patch+json"));
+        return Err(ApiError::unsupported_media_type(
+            "application/merge-patch+json",
+        ));
     }
     strategy::check_type(&target.resource, &mut config)?;
     let mut known = config.clone();
@@ -278,7 +340,10 @@ fn apply(
         return Err(ApiError::bad_request(message));
     }
     let mut config = known;
-    if config.pointer("/metadata/managedFields").is_some_and(|m| !m.is_null()) {
+    if config
+        .pointer("/metadata/managedFields")
+        .is_some_and(|m| !m.is_null())
+    {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     config["metadata"]["name"] = json!(target.name);
@@ -307,7 +372,15 @@ fn apply(
             tx.now,
         )
         .map_err(|conflicts| ApiError::apply_conflict(&conflicts))?;
-    save(tx, target, &stored, merged, Some(owners), options, Vec::new())
+    save(
+        tx,
+        target,
+        &stored,
+        merged,
+        Some(owners),
+        options,
+        Vec::new(),
+    )
 }
 
 /// An apply that creates.
@@ -325,7 +398,10 @@ fn apply_new(
     owners
         .apply(schema, &json!({}), &config, owner, scope, true, tx.now)
         .map_err(|conflicts| ApiError::apply_conflict(&conflicts))?;
-    let quiet = WriteOptions { dry_run: true, ..options.clone() };
+    let quiet = WriteOptions {
+        dry_run: true,
+        ..options.clone()
+    };
     let mut reply = create(tx, catalog, target, config, &quiet)?;
     owners.store(&mut reply.body);
     if !options.dry_run {
@@ -349,15 +425,21 @@ fn save(
     super::schema::apply_defaults(&resource.schema, &mut new);
     strategy::validate(resource, &new, Some(old))?;
     let owners = owners.unwrap_or_else(|| {
-        let mut owners =
-            Ownership::of(&new).or_else(|| Ownership::of(old)).unwrap_or_default();
+        let mut owners = Ownership::of(&new)
+            .or_else(|| Ownership::of(old))
+            .unwrap_or_default();
         let owner = target.owner(options, Operation::Update);
         let scope = strategy::scope(resource, target.door);
         owners.update(&resource.schema, old, &new, owner, scope, tx.now);
         owners
     });
     owners.store(&mut new);
-    let mut reply = Reply { code: 200, body: Value::Null, is_object: true, warnings };
+    let mut reply = Reply {
+        code: 200,
+        body: Value::Null,
+        is_object: true,
+        warnings,
+    };
     let finalized = new["metadata"]["deletionTimestamp"].is_string() && !has_finalizers(&new);
     reply.body = if options.dry_run || (new == *old && !finalized) {
         new
@@ -376,7 +458,9 @@ fn save(
 }
 
 fn has_finalizers(object: &Value) -> bool {
-    object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
+    object["metadata"]["finalizers"]
+        .as_array()
+        .is_some_and(|list| !list.is_empty())
 }
 
 /// DELETE of one object.
@@ -391,9 +475,10 @@ pub fn delete(
 ) -> Result<Reply, ApiError> {
     let stored = target.stored(tx)?;
     let metadata = &stored.value["metadata"];
-    for (wanted, field, title) in
-        [(&options.uid, "uid", "UID"), (&options.version, "resourceVersion", "ResourceVersion")]
-    {
+    for (wanted, field, title) in [
+        (&options.uid, "uid", "UID"),
+        (&options.version, "resourceVersion", "ResourceVersion"),
+    ] {
         let found = metadata[field].as_str().unwrap_or_default();
         if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
             let why = format!(
@@ -403,7 +488,12 @@ pub fn delete(
             return Err(ApiError::conflict(target.subject(), &why));
         }
     }
-    let object = |body| Reply { code: 200, body, is_object: true, warnings: Vec::new() };
+    let object = |body| Reply {
+        code: 200,
+        body,
+        is_object: true,
+        warnings: Vec::new(),
+    };
     if options.dry_run {
         return Ok(object(stored.value.clone()));
     }
@@ -420,7 +510,12 @@ pub fn delete(
     }
     let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
                       "details": details});
-    Ok(Reply { code: 200, body, is_object: false, warnings: Vec::new() })
+    Ok(Reply {
+        code: 200,
+        body,
+        is_object: false,
+        warnings: Vec::new(),
+    })
 }
 
 /// Removes an object, or marks it when finalizers hold it and returns it then.
@@ -450,7 +545,11 @@ fn mark_deleted(object: &mut Value, tx: &Transaction<'_>) {
 fn remove(tx: &mut Transaction<'_>, stored: &Arc<Stored>) -> Value {
     let last = tx.remove(stored);
     let name = stored.key.namespace.clone();
-    let key = Key { slot: NAMESPACE_SLOT, namespace: String::new(), name: name.clone() };
+    let key = Key {
+        slot: NAMESPACE_SLOT,
+        namespace: String::new(),
+        name: name.clone(),
+    };
     if let Some(namespace) = tx.get(&key)
         && namespace.value["metadata"]["deletionTimestamp"].is_string()
         && tx.is_namespace_empty(&name)
@@ -460,11 +559,7 @@ fn remove(tx: &mut Transaction<'_>, stored: &Arc<Stored>) -> Value {
     last
 }
 
-fn delete_namespace(
-    tx: &mut Transaction<'_>,
-    catalog: &Catalog,
-    stored: &Arc<Stored>,
-) -> Value {
+fn delete_namespace(tx: &mut Transaction<'_>, catalog: &Catalog, stored: &Arc<Stored>) -> Value {
     let name = stored.key.name.clone();
     let mut marked = stored.value.clone();
     if !marked["metadata"]["deletionTimestamp"].is_string() {
@@ -473,7 +568,11 @@ fn delete_namespace(
         marked = tx.put(stored.key.clone(), marked);
     }
     let mut contents = Vec::new();
-    for resource in catalog.all().iter().filter(|r| r.namespaced && r.family != Family::EventView) {
+    for resource in catalog
+        .all()
+        .iter()
+        .filter(|r| r.namespaced && r.family != Family::EventView)
+    {
         contents.extend(tx.list(resource.slot, Some(&name)));
     }
     if contents.is_empty() {
@@ -524,5 +623,10 @@ pub fn delete_collection(
         "apiVersion": target.resource.api_version(),
         "metadata": {"resourceVersion": tx.version().to_string()}, "items": items,
     });
-    Ok(Reply { code: 200, body, is_object: false, warnings: Vec::new() })
+    Ok(Reply {
+        code: 200,
+        body,
+        is_object: false,
+        warnings: Vec::new(),
+    })
 }

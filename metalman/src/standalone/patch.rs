@@ -9,8 +9,12 @@ use serde_json::{Map, Value};
 use super::status::ApiError;
 
 /// Lists of core kinds that strategic merge joins by a key. Field names are unique enough here.
-const MERGE_KEYS: [(&str, &str); 4] =
-    [("conditions", "type"), ("addresses", "type"), ("taints", "key"), ("ownerReferences", "uid")];
+const MERGE_KEYS: [(&str, &str); 4] = [
+    ("conditions", "type"),
+    ("addresses", "type"),
+    ("taints", "key"),
+    ("ownerReferences", "uid"),
+];
 /// Lists of scalars that strategic merge joins.
 const MERGED_LISTS: [&str; 3] = ["finalizers", "podCIDRs", "imagePullSecrets"];
 
@@ -43,7 +47,9 @@ pub fn merge_patch(mut object: Value, patch: &Value) -> Value {
 /// 400 for directives that make no sense.
 pub fn strategic_patch(mut object: Value, patch: &Value) -> Result<Value, ApiError> {
     let Value::Object(patch) = patch else {
-        return Err(ApiError::bad_request("a strategic merge patch must be an object"));
+        return Err(ApiError::bad_request(
+            "a strategic merge patch must be an object",
+        ));
     };
     merge_maps(&mut object, patch)?;
     Ok(object)
@@ -61,13 +67,17 @@ fn merge_maps(target: &mut Value, patch: &Map<String, Value>) -> Result<(), ApiE
         }
         Some("merge") | None => {}
         Some(other) => {
-            return Err(ApiError::bad_request(format!("unknown patch type: {other}")));
+            return Err(ApiError::bad_request(format!(
+                "unknown patch type: {other}"
+            )));
         }
     }
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
-    let Value::Object(map) = target else { return Ok(()) };
+    let Value::Object(map) = target else {
+        return Ok(());
+    };
     for (name, value) in patch {
         if let Some(list) = name.strip_prefix("$deleteFromPrimitiveList/") {
             let gone = value.as_array().cloned().unwrap_or_default();
@@ -91,7 +101,9 @@ fn merge_maps(target: &mut Value, patch: &Map<String, Value>) -> Result<(), ApiE
                 }
             }
             Value::Array(items) => {
-                let slot = map.entry(name.clone()).or_insert_with(|| Value::Array(Vec::new()));
+                let slot = map
+                    .entry(name.clone())
+                    .or_insert_with(|| Value::Array(Vec::new()));
                 merge_list(name, slot, items)?;
             }
             Value::Bool(_) | Value::Number(_) | Value::String(_) => {
@@ -103,14 +115,20 @@ fn merge_maps(target: &mut Value, patch: &Map<String, Value>) -> Result<(), ApiE
 }
 
 fn without_directives(patch: &Map<String, Value>) -> Map<String, Value> {
-    patch.iter().filter(|(k, _)| !k.starts_with('$')).map(|(k, v)| (k.clone(), v.clone())).collect()
+    patch
+        .iter()
+        .filter(|(k, _)| !k.starts_with('$'))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 fn merge_list(name: &str, target: &mut Value, patch: &[Value]) -> Result<(), ApiError> {
     if !target.is_array() {
         *target = Value::Array(Vec::new());
     }
-    let Value::Array(items) = target else { return Ok(()) };
+    let Value::Array(items) = target else {
+        return Ok(());
+    };
     if MERGED_LISTS.contains(&name) {
         for item in patch {
             if !items.contains(item) {
@@ -128,7 +146,9 @@ fn merge_list(name: &str, target: &mut Value, patch: &[Value]) -> Result<(), Api
     }
     for item in patch {
         let Value::Object(fields) = item else {
-            return Err(ApiError::bad_request(format!("items of {name} must be objects")));
+            return Err(ApiError::bad_request(format!(
+                "items of {name} must be objects"
+            )));
         };
         let Some(id) = fields.get(*key) else {
             if fields.contains_key("$patch") {
@@ -194,13 +214,23 @@ mod tests {
         let patch = json!([{"op": "add", "path": "/a", "value": 1},
                            {"op": "test", "path": "/b", "value": 2}]);
         assert_eq!(json_patch(json!({"b": 1}), patch).unwrap_err().code(), 422);
-        assert_eq!(json_patch(json!({}), json!({"a": 1})).unwrap_err().code(), 400);
+        assert_eq!(
+            json_patch(json!({}), json!({"a": 1})).unwrap_err().code(),
+            400
+        );
     }
 
     fn any_object() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), "[a-c]".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            "[a-c]".prop_map(Value::from)
+        ];
         leaf.prop_recursive(3, 20, 4, |inner| {
-            let key = prop_oneof!["[a-c]", Just("conditions".to_owned()), Just("type".to_owned())];
+            let key = prop_oneof![
+                "[a-c]",
+                Just("conditions".to_owned()),
+                Just("type".to_owned())
+            ];
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
                 prop::collection::btree_map(key, inner, 0..4)

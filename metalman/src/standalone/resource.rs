@@ -107,8 +107,10 @@ impl Resource {
 
     fn from_crd(crd: &CustomResourceDefinition, slot: usize) -> Result<Self, BadResource> {
         let name = crd.metadata.name.clone().unwrap_or_default();
-        let problem =
-            |problem: &str| BadResource::Definition { resource: name.clone(), problem: problem.to_owned() };
+        let problem = |problem: &str| BadResource::Definition {
+            resource: name.clone(),
+            problem: problem.to_owned(),
+        };
         let raw = serde_json::to_value(crd).map_err(|e| problem(&e.to_string()))?;
         let spec = &raw["spec"];
         let version = spec["versions"]
@@ -129,10 +131,16 @@ impl Resource {
         let kind = text(&spec["names"]["kind"]);
         openapi["x-kubernetes-group-version-kind"] =
             json!([{"group": group, "version": version_name, "kind": kind}]);
-        let schema = Schema::parse(&openapi)
-            .map_err(|source| BadResource::Schema { resource: name.clone(), source })?;
+        let schema = Schema::parse(&openapi).map_err(|source| BadResource::Schema {
+            resource: name.clone(),
+            source,
+        })?;
         let mut columns = vec![Column::name()];
-        for column in version["additionalPrinterColumns"].as_array().into_iter().flatten() {
+        for column in version["additionalPrinterColumns"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
             columns.push(printer_column(column).ok_or_else(|| {
                 problem(&format!("cannot use printer column {}", column["name"]))
             })?);
@@ -143,7 +151,11 @@ impl Resource {
         let selectable = version["selectableFields"].as_array().into_iter().flatten();
         let singular = text(&spec["names"]["singular"]);
         Ok(Self {
-            singular: if singular.is_empty() { kind.to_lowercase() } else { singular },
+            singular: if singular.is_empty() {
+                kind.to_lowercase()
+            } else {
+                singular
+            },
             plural: text(&spec["names"]["plural"]),
             short_names: texts(&spec["names"]["shortNames"]),
             categories: texts(&spec["names"]["categories"]),
@@ -187,12 +199,19 @@ impl Catalog {
     /// A schema, rule or column that cannot be used; the server must not start with it.
     pub fn new(crds: &[CustomResourceDefinition]) -> Result<Self, BadResource> {
         let mut resources = core::resources()?;
-        let mut slots = resources.iter().map(|r| r.slot).max().map_or(0, |most| most + 1);
+        let mut slots = resources
+            .iter()
+            .map(|r| r.slot)
+            .max()
+            .map_or(0, |most| most + 1);
         for crd in crds {
             resources.push(Resource::from_crd(crd, slots)?);
             slots += 1;
         }
-        Ok(Self { resources: resources.into_iter().map(Arc::new).collect(), slots })
+        Ok(Self {
+            resources: resources.into_iter().map(Arc::new).collect(),
+            slots,
+        })
     }
 
     /// The resource behind `/apis/{group}/{version}/…/{plural}`.
@@ -204,14 +223,16 @@ impl Catalog {
 
     /// The resource that stores objects of this group and plural.
     pub fn stored(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.resources.iter().find(|r| {
-            r.group == group && r.plural == plural && r.family != Family::EventView
-        })
+        self.resources
+            .iter()
+            .find(|r| r.group == group && r.plural == plural && r.family != Family::EventView)
     }
 
     /// The stored resource of a slot.
     pub fn of_slot(&self, slot: usize) -> Option<&Arc<Resource>> {
-        self.resources.iter().find(|r| r.slot == slot && r.family != Family::EventView)
+        self.resources
+            .iter()
+            .find(|r| r.slot == slot && r.family != Family::EventView)
     }
 
     /// Every resource.
@@ -228,7 +249,10 @@ impl Catalog {
     pub fn by_group(&self) -> BTreeMap<(&str, &str), Vec<&Resource>> {
         let mut groups: BTreeMap<(&str, &str), Vec<&Resource>> = BTreeMap::new();
         for resource in &self.resources {
-            groups.entry((&resource.group, &resource.version)).or_default().push(resource);
+            groups
+                .entry((&resource.group, &resource.version))
+                .or_default()
+                .push(resource);
         }
         groups
     }

@@ -47,7 +47,10 @@ impl Selector {
         let labels = labels.map_or_else(|| Ok(Vec::new()), parse_labels)?;
         let fields = fields.map_or_else(|| Ok(Vec::new()), parse_fields)?;
         if let Some(unknown) = fields.iter().find(|f| !offered(&f.path)) {
-            return Err(BadSelector(format!("field label not supported: {}", unknown.path)));
+            return Err(BadSelector(format!(
+                "field label not supported: {}",
+                unknown.path
+            )));
         }
         Ok(Self { labels, fields })
     }
@@ -68,7 +71,8 @@ impl Selector {
     /// Does `object` match?
     pub fn matches(&self, object: &Value) -> bool {
         let labels = object.pointer("/metadata/labels");
-        self.labels.iter().all(|r| r.matches(labels)) && self.fields.iter().all(|f| f.matches(object))
+        self.labels.iter().all(|r| r.matches(labels))
+            && self.fields.iter().all(|f| f.matches(object))
     }
 }
 
@@ -95,7 +99,9 @@ impl FieldRequirement {
 
 /// The text of a field by its dotted path; a missing field is the empty string.
 fn field_text(object: &Value, path: &str) -> String {
-    let found = path.split('.').try_fold(object, |value, key| value.get(key));
+    let found = path
+        .split('.')
+        .try_fold(object, |value, key| value.get(key));
     match found {
         Some(Value::String(text)) => text.clone(),
         None | Some(Value::Null) => String::new(),
@@ -187,11 +193,12 @@ fn parse_fields(text: &str) -> Result<Vec<FieldRequirement>, BadSelector> {
             [("!=", false), ("==", true), ("=", true)]
                 .iter()
                 .find_map(|(operator, equal)| {
-                    part.split_once(operator).map(|(path, value)| FieldRequirement {
-                        path: path.trim().to_owned(),
-                        value: unescape(value),
-                        equal: *equal,
-                    })
+                    part.split_once(operator)
+                        .map(|(path, value)| FieldRequirement {
+                            path: path.trim().to_owned(),
+                            value: unescape(value),
+                            equal: *equal,
+                        })
                 })
                 .ok_or_else(|| {
                     BadSelector(format!(
@@ -239,7 +246,9 @@ mod tests {
     }
 
     fn labels(text: &str) -> bool {
-        Selector::parse(Some(text), None, |_| true).unwrap().matches(&object())
+        Selector::parse(Some(text), None, |_| true)
+            .unwrap()
+            .matches(&object())
     }
 
     #[test]
@@ -264,7 +273,10 @@ mod tests {
     #[test]
     fn nonsense_is_an_error() {
         for text in ["a in b", "a b", "a in (x", "=x", "a=b=c", "rank>x"] {
-            assert!(Selector::parse(Some(text), None, |_| true).is_err(), "{text}");
+            assert!(
+                Selector::parse(Some(text), None, |_| true).is_err(),
+                "{text}"
+            );
         }
         assert!(Selector::parse(None, Some("metadata.name"), |_| true).is_err());
         assert!(Selector::parse(None, Some("spec.secret=1"), |f| f != "spec.secret").is_err());
@@ -272,8 +284,11 @@ mod tests {
 
     #[test]
     fn field_selectors_compare_text_and_unescape() {
-        let matches =
-            |text| Selector::parse(None, Some(text), |_| true).unwrap().matches(&object());
+        let matches = |text| {
+            Selector::parse(None, Some(text), |_| true)
+                .unwrap()
+                .matches(&object())
+        };
         assert!(matches("metadata.name=a,spec.n=4"));
         assert!(matches("status.phase=Ready\\,Set"));
         assert!(matches("status.gone="));

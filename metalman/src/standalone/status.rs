@@ -63,20 +63,31 @@ pub struct FieldError {
 impl FieldError {
     /// `Invalid value: <value>: detail`.
     pub fn invalid(field: &str, value: &Value, detail: &str) -> Self {
-        Self::new("FieldValueInvalid", field, format!("Invalid value: {}: {detail}", shown(value)))
+        Self::new(
+            "FieldValueInvalid",
+            field,
+            format!("Invalid value: {}: {detail}", shown(value)),
+        )
     }
 
     /// `Required value`, with an optional detail.
     pub fn required(field: &str, detail: &str) -> Self {
-        let tail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+        let tail = if detail.is_empty() {
+            String::new()
+        } else {
+            format!(": {detail}")
+        };
         Self::new("FieldValueRequired", field, format!("Required value{tail}"))
     }
 
     /// `Unsupported value: "x": supported values: "a", "b"`.
     pub fn unsupported(field: &str, value: &Value, supported: &[Value]) -> Self {
         let list: Vec<String> = supported.iter().map(shown).collect();
-        let message =
-            format!("Unsupported value: {}: supported values: {}", shown(value), list.join(", "));
+        let message = format!(
+            "Unsupported value: {}: supported values: {}",
+            shown(value),
+            list.join(", ")
+        );
         Self::new("FieldValueNotSupported", field, message)
     }
 
@@ -87,7 +98,11 @@ impl FieldError {
 
     /// An error of any reason.
     pub fn new(reason: &'static str, field: &str, message: String) -> Self {
-        Self { reason, field: field.to_owned(), message }
+        Self {
+            reason,
+            field: field.to_owned(),
+            message,
+        }
     }
 }
 
@@ -104,7 +119,12 @@ fn shown(value: &Value) -> String {
 
 impl ApiError {
     fn new(code: u16, reason: &'static str, message: String, details: Value) -> Self {
-        Self { code, reason, message, details }
+        Self {
+            code,
+            reason,
+            message,
+            details,
+        }
     }
 
     /// 400.
@@ -119,8 +139,11 @@ impl ApiError {
 
     /// 403.
     pub fn forbidden(subject: Subject<'_>, why: &str) -> Self {
-        let message =
-            format!("{} \"{}\" is forbidden: {why}", subject.qualified(), subject.name);
+        let message = format!(
+            "{} \"{}\" is forbidden: {why}",
+            subject.qualified(),
+            subject.name
+        );
         Self::new(403, "Forbidden", message, subject.details())
     }
 
@@ -150,7 +173,11 @@ impl ApiError {
 
     /// 409 on create.
     pub fn already_exists(subject: Subject<'_>) -> Self {
-        let message = format!("{} \"{}\" already exists", subject.qualified(), subject.name);
+        let message = format!(
+            "{} \"{}\" already exists",
+            subject.qualified(),
+            subject.name
+        );
         Self::new(409, "AlreadyExists", message, subject.details())
     }
 
@@ -191,7 +218,11 @@ impl ApiError {
                     .iter()
                     .map(|(manager, field)| format!("conflict with {manager}: {field}"))
                     .collect();
-                format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n"))
+                format!(
+                    "Apply failed with {} conflicts: {}",
+                    many.len(),
+                    lines.join("\n")
+                )
             }
         };
         Self::new(409, "Conflict", message, json!({ "causes": causes }))
@@ -219,8 +250,11 @@ impl ApiError {
 
     /// 422 with the fields that are wrong. `kind` is the object's kind, not the plural.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let qualified =
-            if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let qualified = if group.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}.{group}")
+        };
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let list = match texts.as_slice() {
             [one] => one.clone(),
@@ -234,19 +268,34 @@ impl ApiError {
         if !group.is_empty() {
             details["group"] = json!(group);
         }
-        Self::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {list}"), details)
+        Self::new(
+            422,
+            "Invalid",
+            format!("{qualified} \"{name}\" is invalid: {list}"),
+            details,
+        )
     }
 
     /// 422 for a patch that cannot be applied or brings unknown fields.
     pub fn invalid_patch(message: &str) -> Self {
         let causes = json!([{"reason": "FieldValueInvalid", "field": "patch", "message": message}]);
-        Self::new(422, "Invalid", message.to_owned(), json!({ "causes": causes }))
+        Self::new(
+            422,
+            "Invalid",
+            message.to_owned(),
+            json!({ "causes": causes }),
+        )
     }
 
     /// 429 when a limit of the server is reached.
     pub fn too_many_requests(what: &str) -> Self {
         let message = format!("too many {what}, please try again later");
-        Self::new(429, "TooManyRequests", message, json!({"retryAfterSeconds": 1}))
+        Self::new(
+            429,
+            "TooManyRequests",
+            message,
+            json!({"retryAfterSeconds": 1}),
+        )
     }
 
     /// 500. The cause goes to the log, not to the client.
@@ -256,8 +305,7 @@ impl ApiError {
 
     /// 504: the version asked for lies in the future.
     pub fn version_too_large(asked: u64, current: u64) -> Self {
-        let message =
-            format!("Timeout: Too large resource version: {asked}, current: {current}");
+        let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
         let details = json!({"retryAfterSeconds": 1, "causes": [
             {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]});
         Self::new(504, "Timeout", message, details)
@@ -299,7 +347,10 @@ impl IntoResponse for ApiError {
         let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (code, self.to_value().to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         if self.code == 429 {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

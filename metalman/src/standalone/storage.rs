@@ -118,7 +118,12 @@ impl Storage {
                 }));
             }
         }
-        Ok(Loaded { version, compacted, objects, changes })
+        Ok(Loaded {
+            version,
+            compacted,
+            objects,
+            changes,
+        })
     }
 
     /// The version and the compaction mark in the database.
@@ -131,7 +136,9 @@ impl Storage {
             .await
             .map_err(database("read the version of"))?;
         let get = |column: &str| {
-            row.try_get::<i64, _>(column).map(unsigned).map_err(database("read the version of"))
+            row.try_get::<i64, _>(column)
+                .map(unsigned)
+                .map_err(database("read the version of"))
         };
         Ok((get("current")?, get("compacted")?))
     }
@@ -163,7 +170,10 @@ impl Storage {
         if moved.rows_affected() != 1 {
             transaction.rollback().await.map_err(database("write"))?;
             let (found, _) = self.versions().await?;
-            return Err(StorageError::NotAlone { found, expected: from });
+            return Err(StorageError::NotAlone {
+                found,
+                expected: from,
+            });
         }
         for change in changes {
             self.write(&mut transaction, change).await?;
@@ -189,7 +199,9 @@ impl Storage {
         change: &Change,
     ) -> Result<(), StorageError> {
         let object = &change.object;
-        let Some(resource) = self.catalog.of_slot(object.key.slot) else { return Ok(()) };
+        let Some(resource) = self.catalog.of_slot(object.key.slot) else {
+            return Ok(());
+        };
         let body = object.value.to_string();
         let written_at = object.written_at.as_millisecond();
         sqlx::query(
@@ -249,7 +261,9 @@ impl Storage {
         let number = |column: &str| row.try_get::<i64, _>(column).map_err(database("read"));
         let (group, plural) = (text("api_group")?, text("resource")?);
         let (namespace, name) = (text("namespace")?, text("name")?);
-        let Some(resource) = self.catalog.stored(&group, &plural) else { return Ok(None) };
+        let Some(resource) = self.catalog.stored(&group, &plural) else {
+            return Ok(None);
+        };
         let damaged = |problem: String| StorageError::Damaged {
             resource: format!("{plural}.{group}"),
             namespace: namespace.clone(),
@@ -261,8 +275,17 @@ impl Storage {
         let written_at = Timestamp::from_millisecond(number("written_at")?)
             .map_err(|e| damaged(e.to_string()))?;
         let version = unsigned(number("resource_version")?);
-        let key = Key { slot: resource.slot, namespace: namespace.clone(), name: name.clone() };
-        Ok(Some(Stored { key, version, written_at, value }))
+        let key = Key {
+            slot: resource.slot,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        Ok(Some(Stored {
+            key,
+            version,
+            written_at,
+            value,
+        }))
     }
 }
 

@@ -51,7 +51,11 @@ pub fn rfc3339(time: Timestamp) -> String {
 
 /// The subject of messages about `name`.
 pub fn subject<'a>(resource: &'a Resource, name: &'a str) -> Subject<'a> {
-    Subject { group: &resource.group, resource: &resource.plural, name }
+    Subject {
+        group: &resource.group,
+        resource: &resource.plural,
+        name,
+    }
 }
 
 /// Which fields a write through `door` can own.
@@ -69,10 +73,15 @@ pub fn scope(resource: &Resource, door: Door) -> Scope {
 /// 400 with the reason.
 pub fn check_type(resource: &Resource, body: &mut Value) -> Result<(), ApiError> {
     let Some(map) = body.as_object_mut() else {
-        return Err(ApiError::bad_request("the body of the request must be an object"));
+        return Err(ApiError::bad_request(
+            "the body of the request must be an object",
+        ));
     };
     for (field, title) in [("kind", "Kind"), ("apiVersion", "apiVersion")] {
-        if !map.get(field).is_some_and(|v| v.as_str().is_some_and(|t| !t.is_empty())) {
+        if !map
+            .get(field)
+            .is_some_and(|v| v.as_str().is_some_and(|t| !t.is_empty()))
+        {
             let shown = Value::Object(map.clone()).to_string();
             let message = format!("Object '{title}' is missing in '{shown}'");
             return Err(ApiError::bad_request(message));
@@ -94,14 +103,21 @@ pub fn check_type(resource: &Resource, body: &mut Value) -> Result<(), ApiError>
         );
         return Err(ApiError::bad_request(message));
     }
-    if !map.entry("metadata").or_insert_with(|| json!({})).is_object() {
+    if !map
+        .entry("metadata")
+        .or_insert_with(|| json!({}))
+        .is_object()
+    {
         return Err(ApiError::bad_request("metadata must be an object"));
     }
     Ok(())
 }
 
 fn text(map: &Map<String, Value>, key: &str) -> String {
-    map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    map.get(key)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Removes unknown fields, fills defaults. Returns warnings.
@@ -116,7 +132,10 @@ pub fn complete(
 ) -> Result<Vec<String>, ApiError> {
     let gone = schema::prune(&resource.schema, object);
     schema::apply_defaults(&resource.schema, object);
-    let texts: Vec<String> = gone.iter().map(|f| format!("unknown field \"{f}\"")).collect();
+    let texts: Vec<String> = gone
+        .iter()
+        .map(|f| format!("unknown field \"{f}\""))
+        .collect();
     match unknown {
         UnknownFields::Ignore => Ok(Vec::new()),
         UnknownFields::Warn => Ok(texts),
@@ -153,14 +172,24 @@ pub fn create(
         object["spec"] = json!({"finalizers": ["kubernetes"]});
         object["status"] = json!({"phase": "Active"});
     }
-    let Some(metadata) = object["metadata"].as_object_mut() else { return Ok(()) };
-    if metadata.get("resourceVersion").is_some_and(|v| v.as_str() != Some("")) {
+    let Some(metadata) = object["metadata"].as_object_mut() else {
+        return Ok(());
+    };
+    if metadata
+        .get("resourceVersion")
+        .is_some_and(|v| v.as_str() != Some(""))
+    {
         return Err(ApiError::bad_request(
             "resourceVersion should not be set on objects to be created",
         ));
     }
     set_namespace(resource, metadata, namespace)?;
-    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+    for field in [
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
         metadata.remove(field);
     }
     metadata.remove("resourceVersion");
@@ -210,7 +239,10 @@ pub fn update(
     new: &mut Value,
     door: Door,
 ) -> Result<(), ApiError> {
-    let name = old["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let name = old["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     preconditions(resource, old, &new["metadata"], &name)?;
     if door == Door::Status && resource.family == Family::Custom {
         let mut result = old.clone();
@@ -240,12 +272,19 @@ pub fn update(
         "generateName",
     ];
     let (old_meta, mut new_meta) = (&old["metadata"], new["metadata"].take());
-    fixed.iter().for_each(|field| copy(old_meta, &mut new_meta, field));
+    fixed
+        .iter()
+        .for_each(|field| copy(old_meta, &mut new_meta, field));
     new["metadata"] = new_meta;
     if old_meta["deletionTimestamp"].is_string()
         && let Some(error) = meta::added_finalizers(old_meta, &new["metadata"])
     {
-        return Err(ApiError::invalid(&resource.group, &resource.kind, &name, &[error]));
+        return Err(ApiError::invalid(
+            &resource.group,
+            &resource.kind,
+            &name,
+            &[error],
+        ));
     }
     if resource.family == Family::Custom && wanted(resource, old) != wanted(resource, new) {
         let generation = old_meta["generation"].as_i64().unwrap_or_default() + 1;
@@ -335,21 +374,37 @@ pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Res
             kind = resource.kind
         )));
     }
-    errors.extend(meta::validate(&object["metadata"], resource.kind == "Namespace"));
-    errors.extend(old.into_iter().flat_map(|old| immutable(resource, old, object)));
+    errors.extend(meta::validate(
+        &object["metadata"],
+        resource.kind == "Namespace",
+    ));
+    errors.extend(
+        old.into_iter()
+            .flat_map(|old| immutable(resource, old, object)),
+    );
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(&resource.group, &resource.kind, name, &errors))
+    Err(ApiError::invalid(
+        &resource.group,
+        &resource.kind,
+        name,
+        &errors,
+    ))
 }
 
 fn immutable(resource: &Resource, old: &Value, new: &Value) -> Vec<FieldError> {
     let core = resource.family == Family::Core;
     let mut errors = Vec::new();
     if core && resource.kind == "Secret" && old["type"] != new["type"] {
-        errors.push(FieldError::invalid("type", &new["type"], "field is immutable"));
+        errors.push(FieldError::invalid(
+            "type",
+            &new["type"],
+            "field is immutable",
+        ));
     }
-    if core && matches!(resource.kind.as_str(), "Secret" | "ConfigMap") && old["immutable"] == true {
+    if core && matches!(resource.kind.as_str(), "Secret" | "ConfigMap") && old["immutable"] == true
+    {
         for field in ["data", "binaryData", "immutable"] {
             if old[field] != new[field] {
                 let detail = "field is immutable when `immutable` is set";

@@ -63,7 +63,11 @@ impl Column {
         Self {
             name: name.to_owned(),
             kind: "string".to_owned(),
-            format: if name == "Name" { "name".to_owned() } else { String::new() },
+            format: if name == "Name" {
+                "name".to_owned()
+            } else {
+                String::new()
+            },
             description: String::new(),
             priority: i64::from(wide),
             cell: Cell::Code(cell),
@@ -77,7 +81,9 @@ impl Column {
 
     /// The age column that ends most tables.
     pub fn age() -> Self {
-        Self::code("Age", false, |object, now| age(&object["metadata"]["creationTimestamp"], now))
+        Self::code("Age", false, |object, now| {
+            age(&object["metadata"]["creationTimestamp"], now)
+        })
     }
 
     fn definition(&self) -> Value {
@@ -123,8 +129,11 @@ pub fn table<'v>(
             }
         })
         .collect();
-    let definitions: Vec<Value> =
-        if definitions { columns.iter().map(Column::definition).collect() } else { Vec::new() };
+    let definitions: Vec<Value> = if definitions {
+        columns.iter().map(Column::definition).collect()
+    } else {
+        Vec::new()
+    };
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
            "columnDefinitions": definitions, "rows": rows})
 }
@@ -149,7 +158,9 @@ fn plain(value: &Value) -> String {
 
 /// Time since an RFC 3339 timestamp as kubectl prints it.
 pub fn age(timestamp: &Value, now: Timestamp) -> Value {
-    let Some(text) = timestamp.as_str() else { return json!("<unknown>") };
+    let Some(text) = timestamp.as_str() else {
+        return json!("<unknown>");
+    };
     match text.parse::<Timestamp>() {
         Ok(then) => Value::String(human_duration(now.as_second() - then.as_second())),
         Err(_) => json!("<invalid>"),
@@ -221,8 +232,18 @@ mod tests {
         let object = json!({"metadata": {"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z"},
                             "spec": {"count": 3}, "status": {"since": "2026-01-01T23:59:00Z"}});
         let meta = json!({"resourceVersion": "4"});
-        let table = table(&columns, [&object].into_iter(), &meta, Include::Metadata, true, now);
-        assert_eq!(table["rows"][0]["cells"], json!(["a", null, 3, "60s", "24h"]));
+        let table = table(
+            &columns,
+            [&object].into_iter(),
+            &meta,
+            Include::Metadata,
+            true,
+            now,
+        );
+        assert_eq!(
+            table["rows"][0]["cells"],
+            json!(["a", null, 3, "60s", "24h"])
+        );
         assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
         assert_eq!(table["columnDefinitions"].as_array().unwrap().len(), 5);
     }

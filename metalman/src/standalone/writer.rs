@@ -82,7 +82,13 @@ impl Submitter {
     ) -> Result<Reply, ApiError> {
         let (answer, done) = oneshot::channel();
         let gone = || ApiError::internal("the server is shutting down");
-        self.0.send(Request { job: Box::new(job), answer }).await.map_err(|_| gone())?;
+        self.0
+            .send(Request {
+                job: Box::new(job),
+                answer,
+            })
+            .await
+            .map_err(|_| gone())?;
         done.await.map_err(|_| gone())?
     }
 }
@@ -91,7 +97,15 @@ impl Writer {
     /// A writer and the handle to it.
     pub fn new(hub: Arc<Hub>, storage: Storage, clock: fn() -> Timestamp) -> (Self, Submitter) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        (Self { hub, storage, queue, clock }, Submitter(sender))
+        (
+            Self {
+                hub,
+                storage,
+                queue,
+                clock,
+            },
+            Submitter(sender),
+        )
     }
 
     /// Serves jobs until every submitter is gone.
@@ -124,7 +138,12 @@ impl Writer {
                 now,
             };
             let result = (request.job)(&mut transaction);
-            let Transaction { mine, changes: new, version: reached, .. } = transaction;
+            let Transaction {
+                mine,
+                changes: new,
+                version: reached,
+                ..
+            } = transaction;
             if result.is_ok() {
                 pending.extend(mine);
                 changes.extend(new);
@@ -188,9 +207,16 @@ impl Transaction<'_> {
             key.slot == slot && namespace.is_none_or(|namespace| key.namespace == namespace)
         };
         let committed = self.hub.list(slot, namespace, None).objects;
-        let mut objects: BTreeMap<Key, Arc<Stored>> =
-            committed.into_iter().map(|object| (object.key.clone(), object)).collect();
-        for (key, pending) in self.batch.iter().chain(&self.mine).filter(|(key, _)| fits(key)) {
+        let mut objects: BTreeMap<Key, Arc<Stored>> = committed
+            .into_iter()
+            .map(|object| (object.key.clone(), object))
+            .collect();
+        for (key, pending) in self
+            .batch
+            .iter()
+            .chain(&self.mine)
+            .filter(|(key, _)| fits(key))
+        {
             match pending {
                 Some(object) => objects.insert(key.clone(), Arc::clone(object)),
                 None => objects.remove(key),
@@ -212,7 +238,11 @@ impl Transaction<'_> {
     /// Creates or replaces an object; returns it with its new resource version.
     pub fn put(&mut self, key: Key, value: Value) -> Value {
         let previous = self.get(&key);
-        let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
+        let kind = if previous.is_some() {
+            ChangeKind::Modified
+        } else {
+            ChangeKind::Added
+        };
         let object = self.change(kind, key, value, previous);
         object.value.clone()
     }
@@ -235,10 +265,20 @@ impl Transaction<'_> {
         self.version += 1;
         let version = self.version;
         value["metadata"]["resourceVersion"] = json!(version.to_string());
-        let object = Arc::new(Stored { key: key.clone(), version, written_at: self.now, value });
+        let object = Arc::new(Stored {
+            key: key.clone(),
+            version,
+            written_at: self.now,
+            value,
+        });
         let live = (kind != ChangeKind::Deleted).then(|| Arc::clone(&object));
         self.mine.insert(key, live);
-        self.changes.push(Arc::new(Change { version, kind, object: Arc::clone(&object), previous }));
+        self.changes.push(Arc::new(Change {
+            version,
+            kind,
+            object: Arc::clone(&object),
+            previous,
+        }));
         object
     }
 }

@@ -1,6 +1,9 @@
 //! Runs the embedded API in a test: own state directory, own SQLite file, free port.
 
-#![expect(clippy::disallowed_methods, reason = "tests may spawn and read the environment")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests may spawn and read the environment"
+)]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -40,7 +43,12 @@ impl Running {
             let (api, shutdown) = (Arc::clone(&api), shutdown.clone());
             async move { api.run(shutdown).await }
         });
-        Self { api, directory, shutdown, task }
+        Self {
+            api,
+            directory,
+            shutdown,
+            task,
+        }
     }
 
     pub async fn client(&self) -> Client {
@@ -64,6 +72,8 @@ impl Running {
 
 pub async fn client(kubeconfig: Kubeconfig) -> Client {
     let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .unwrap();
     Client::try_from(config).unwrap()
 }

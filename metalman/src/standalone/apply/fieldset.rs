@@ -42,7 +42,9 @@ pub(super) fn shape<'v>(schema: Option<&Schema>, value: &'v Value) -> Shape<'v> 
         Value::Object(map) if !schema.is_some_and(|s| s.atomic_map) => Shape::Fields(map),
         Value::Array(items) => match schema.map(|s| &s.list) {
             Some(ListType::Map(keys)) => {
-                let named = items.iter().map(|i| (format!("k:{}", item_key(i, keys)), i));
+                let named = items
+                    .iter()
+                    .map(|i| (format!("k:{}", item_key(i, keys)), i));
                 Shape::Items(named.collect())
             }
             Some(ListType::Set) => {
@@ -50,17 +52,18 @@ pub(super) fn shape<'v>(schema: Option<&Schema>, value: &'v Value) -> Shape<'v> 
             }
             Some(ListType::Atomic) | None => Shape::Leaf,
         },
-        Value::Object(_)
-        | Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_) => Shape::Leaf,
+        Value::Object(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            Shape::Leaf
+        }
     }
 }
 
 impl FieldSet {
     fn leaf() -> Self {
-        Self { member: true, children: BTreeMap::new() }
+        Self {
+            member: true,
+            children: BTreeMap::new(),
+        }
     }
 
     /// All fields of `value`.
@@ -76,7 +79,13 @@ impl FieldSet {
             Shape::Items(items) => {
                 let item_schema = schema.and_then(|s| s.items.as_deref());
                 for (element, item) in items {
-                    set.add_child(element, Self { member: true, ..Self::of(item_schema, item) });
+                    set.add_child(
+                        element,
+                        Self {
+                            member: true,
+                            ..Self::of(item_schema, item)
+                        },
+                    );
                 }
             }
             Shape::Leaf => set.member = true,
@@ -88,7 +97,10 @@ impl FieldSet {
     fn of_field(schema: Option<&Schema>, name: &str, value: &Value) -> Self {
         let declared = schema.is_some_and(|s| s.properties.contains_key(name));
         let set = Self::of(schema.and_then(|s| s.field(name)), value);
-        Self { member: set.member || !declared, ..set }
+        Self {
+            member: set.member || !declared,
+            ..set
+        }
     }
 
     fn add_child(&mut self, element: String, child: Self) {
@@ -120,7 +132,10 @@ impl FieldSet {
     }
 
     fn combine(&self, other: &Self, keep: fn(bool, bool) -> bool, alone: bool) -> Self {
-        let mut result = Self { member: keep(self.member, other.member), ..Self::default() };
+        let mut result = Self {
+            member: keep(self.member, other.member),
+            ..Self::default()
+        };
         for (element, child) in &self.children {
             let combined = match other.children.get(element) {
                 Some(theirs) => child.combine(theirs, keep, alone),
@@ -154,8 +169,11 @@ impl FieldSet {
 
     /// Writes `FieldsV1`.
     pub(super) fn to_value(&self) -> Value {
-        let mut map: Map<String, Value> =
-            self.children.iter().map(|(e, child)| (e.clone(), child.to_value())).collect();
+        let mut map: Map<String, Value> = self
+            .children
+            .iter()
+            .map(|(e, child)| (e.clone(), child.to_value()))
+            .collect();
         if self.member && !map.is_empty() {
             map.insert(".".to_owned(), Value::Object(Map::new()));
         }
@@ -204,9 +222,7 @@ pub(super) fn compare(schema: Option<&Schema>, old: &Value, new: &Value) -> Diff
             difference.changed.member = after.is_empty() && !before.is_empty();
             for (name, value) in after {
                 let child = match before.get(name) {
-                    Some(earlier) => {
-                        compare(schema.and_then(|s| s.field(name)), earlier, value)
-                    }
+                    Some(earlier) => compare(schema.and_then(|s| s.field(name)), earlier, value),
                     None => Difference {
                         changed: FieldSet::of_field(schema, name, value),
                         removed: FieldSet::default(),
@@ -216,23 +232,38 @@ pub(super) fn compare(schema: Option<&Schema>, old: &Value, new: &Value) -> Diff
             }
             for (name, value) in before.iter().filter(|(name, _)| !after.contains_key(*name)) {
                 let removed = FieldSet::of_field(schema, name, value);
-                difference.add(field(name), Difference { changed: FieldSet::default(), removed });
+                difference.add(
+                    field(name),
+                    Difference {
+                        changed: FieldSet::default(),
+                        removed,
+                    },
+                );
             }
         }
         (Shape::Items(before), Shape::Items(after)) => {
             let schema = schema.and_then(|s| s.items.as_deref());
-            let whole = |item| FieldSet { member: true, ..FieldSet::of(schema, item) };
+            let whole = |item| FieldSet {
+                member: true,
+                ..FieldSet::of(schema, item)
+            };
             let in_list = |list: &[(String, &Value)], e: &str| list.iter().any(|(x, _)| x == e);
             for (element, item) in &after {
                 let child = match before.iter().find(|(e, _)| e == element) {
                     Some((_, earlier)) => compare(schema, earlier, item),
-                    None => Difference { changed: whole(item), removed: FieldSet::default() },
+                    None => Difference {
+                        changed: whole(item),
+                        removed: FieldSet::default(),
+                    },
                 };
                 difference.add(element.clone(), child);
             }
             for (element, item) in before.iter().filter(|(e, _)| !in_list(&after, e)) {
                 let removed = whole(item);
-                let child = Difference { changed: FieldSet::default(), removed };
+                let child = Difference {
+                    changed: FieldSet::default(),
+                    removed,
+                };
                 difference.add(element.clone(), child);
             }
         }

@@ -76,7 +76,9 @@ impl Scope {
         }
         if let Some(metadata) = set.children.get_mut("f:metadata") {
             metadata.member = false;
-            SERVER_SET.iter().for_each(|element| metadata.drop_child(element));
+            SERVER_SET
+                .iter()
+                .for_each(|element| metadata.drop_child(element));
             if metadata.is_empty() {
                 set.drop_child("f:metadata");
             }
@@ -95,19 +97,26 @@ impl Ownership {
     pub fn of(object: &Value) -> Option<Self> {
         let list = object.pointer("/metadata/managedFields")?.as_array()?;
         let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-        let managers = list.iter().filter(|entry| entry["fieldsV1"].is_object()).map(|entry| {
-            let apply = entry["operation"] == "Apply";
-            Manager {
-                owner: Owner {
-                    operation: if apply { Operation::Apply } else { Operation::Update },
-                    name: text(entry, "manager"),
-                    api_version: text(entry, "apiVersion"),
-                    subresource: text(entry, "subresource"),
-                },
-                time: text(entry, "time"),
-                fields: FieldSet::parse(&entry["fieldsV1"]),
-            }
-        });
+        let managers = list
+            .iter()
+            .filter(|entry| entry["fieldsV1"].is_object())
+            .map(|entry| {
+                let apply = entry["operation"] == "Apply";
+                Manager {
+                    owner: Owner {
+                        operation: if apply {
+                            Operation::Apply
+                        } else {
+                            Operation::Update
+                        },
+                        name: text(entry, "manager"),
+                        api_version: text(entry, "apiVersion"),
+                        subresource: text(entry, "subresource"),
+                    },
+                    time: text(entry, "time"),
+                    fields: FieldSet::parse(&entry["fieldsV1"]),
+                }
+            });
         Some(Self(managers.collect()))
     }
 
@@ -173,7 +182,10 @@ impl Ownership {
     ///
     /// # Errors
     /// `(manager, field)` pairs that others own with another value, unless `force`.
-    #[expect(clippy::too_many_arguments, reason = "these are the inputs of an apply, all distinct")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "these are the inputs of an apply, all distinct"
+    )]
     pub fn apply(
         &mut self,
         schema: &Schema,
@@ -201,14 +213,20 @@ impl Ownership {
             .flat_map(|manager| {
                 let taken = manager.fields.intersection(&changed);
                 let title = manager.owner.title();
-                taken.paths().into_iter().map(move |path| (title.clone(), path))
+                taken
+                    .paths()
+                    .into_iter()
+                    .map(move |path| (title.clone(), path))
             })
             .collect();
         if !conflicts.is_empty() && !force {
             return Err(conflicts);
         }
         for manager in self.0.iter_mut().filter(|manager| manager.owner != owner) {
-            manager.fields = manager.fields.difference(&changed).difference(&difference.removed);
+            manager.fields = manager
+                .fields
+                .difference(&changed)
+                .difference(&difference.removed);
         }
         self.set(owner, applied);
         self.finish(&before, now);
@@ -217,12 +235,18 @@ impl Ownership {
 
     fn fields(&self, owner: &Owner) -> FieldSet {
         let found = self.0.iter().find(|manager| manager.owner == *owner);
-        found.map(|manager| manager.fields.clone()).unwrap_or_default()
+        found
+            .map(|manager| manager.fields.clone())
+            .unwrap_or_default()
     }
 
     fn set(&mut self, owner: Owner, fields: FieldSet) {
         self.0.retain(|manager| manager.owner != owner);
-        self.0.push(Manager { owner, time: String::new(), fields });
+        self.0.push(Manager {
+            owner,
+            time: String::new(),
+            fields,
+        });
     }
 
     /// Drops managers that own nothing; stamps those whose fields moved.

@@ -54,7 +54,9 @@ pub(super) fn remove_unowned(
     match value {
         Value::Object(map) => {
             for (element, last_child) in &last.children {
-                let Some(name) = element.strip_prefix("f:") else { continue };
+                let Some(name) = element.strip_prefix("f:") else {
+                    continue;
+                };
                 match keep.children.get(element) {
                     None => {
                         map.remove(name);

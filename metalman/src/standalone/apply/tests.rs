@@ -47,15 +47,32 @@ impl Stage {
     fn new() -> Self {
         let object = json!({"metadata": {"name": "a"}});
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        Self { schema: schema(), object, owners: Ownership::default(), now }
+        Self {
+            schema: schema(),
+            object,
+            owners: Ownership::default(),
+            now,
+        }
     }
 
-    fn apply(&mut self, who: &str, config: Value, force: bool) -> Result<(), Vec<(String, String)>> {
+    fn apply(
+        &mut self,
+        who: &str,
+        config: Value,
+        force: bool,
+    ) -> Result<(), Vec<(String, String)>> {
         let owner = owner(Operation::Apply, who);
         let scope = Scope::Whole;
         let mut owners = self.owners.clone();
-        let merged =
-            owners.apply(&self.schema, &self.object, &config, owner, scope, force, self.now)?;
+        let merged = owners.apply(
+            &self.schema,
+            &self.object,
+            &config,
+            owner,
+            scope,
+            force,
+            self.now,
+        )?;
         self.object = merged;
         self.owners = owners;
         Ok(())
@@ -63,14 +80,24 @@ impl Stage {
 
     fn update(&mut self, who: &str, new: Value) {
         let owner = owner(Operation::Update, who);
-        self.owners.update(&self.schema, &self.object, &new, owner, Scope::Whole, self.now);
+        self.owners.update(
+            &self.schema,
+            &self.object,
+            &new,
+            owner,
+            Scope::Whole,
+            self.now,
+        );
         self.object = new;
     }
 
     fn fields(&self, who: &str) -> Value {
         let mut holder = json!({"metadata": {}});
         self.owners.store(&mut holder);
-        let list = holder["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let list = holder["metadata"]["managedFields"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         let entry = list.into_iter().find(|e| e["manager"] == who);
         entry.map_or(Value::Null, |e| e["fieldsV1"].clone())
     }
@@ -98,10 +125,17 @@ fn agents_own_their_targets() {
     let conflicts = stage.apply("b", target("a", "Failed"), false).unwrap_err();
     assert_eq!(
         conflicts,
-        [("\"a\"".to_owned(), ".status.targets[machineRef=\"a\"].phase".to_owned())]
+        [(
+            "\"a\"".to_owned(),
+            ".status.targets[machineRef=\"a\"].phase".to_owned()
+        )]
     );
     stage.apply("b", target("a", "Failed"), true).unwrap();
-    assert_eq!(stage.object["status"]["targets"].as_array().unwrap().len(), 1, "b left its target");
+    assert_eq!(
+        stage.object["status"]["targets"].as_array().unwrap().len(),
+        1,
+        "b left its target"
+    );
     assert_eq!(
         stage.fields("a"),
         json!({"f:status": {"f:targets": {"k:{\"machineRef\":\"a\"}": {".": {}, "f:machineRef": {}}}}})
@@ -111,9 +145,17 @@ fn agents_own_their_targets() {
 #[test]
 fn what_is_no_longer_applied_goes_unless_others_own_it() {
     let mut stage = Stage::new();
-    stage.apply("a", json!({"spec": {"image": "x", "n": 1, "dns": ["1"]}}), false).unwrap();
+    stage
+        .apply(
+            "a",
+            json!({"spec": {"image": "x", "n": 1, "dns": ["1"]}}),
+            false,
+        )
+        .unwrap();
     stage.apply("b", json!({"spec": {"n": 1}}), false).unwrap();
-    stage.apply("a", json!({"spec": {"dns": ["2"]}}), false).unwrap();
+    stage
+        .apply("a", json!({"spec": {"dns": ["2"]}}), false)
+        .unwrap();
     assert_eq!(stage.object["spec"], json!({"n": 1, "dns": ["2"]}));
     stage.apply("b", json!({}), false).unwrap();
     assert_eq!(stage.object["spec"], json!({"dns": ["2"]}));
@@ -123,19 +165,31 @@ fn what_is_no_longer_applied_goes_unless_others_own_it() {
 #[test]
 fn updates_take_fields_and_conflict_with_applies() {
     let mut stage = Stage::new();
-    stage.apply("a", json!({"spec": {"n": 1}, "metadata": {"labels": {"x": "1"}}}), false).unwrap();
+    stage
+        .apply(
+            "a",
+            json!({"spec": {"n": 1}, "metadata": {"labels": {"x": "1"}}}),
+            false,
+        )
+        .unwrap();
     let mut new = stage.object.clone();
     new["spec"]["n"] = json!(2);
     new["metadata"]["labels"]["y"] = json!("2");
     stage.update("edit", new);
-    assert_eq!(stage.fields("a"), json!({"f:metadata": {"f:labels": {"f:x": {}}}}));
+    assert_eq!(
+        stage.fields("a"),
+        json!({"f:metadata": {"f:labels": {"f:x": {}}}})
+    );
     assert_eq!(
         stage.fields("edit"),
         json!({"f:metadata": {"f:labels": {"f:y": {}}}, "f:spec": {"f:n": {}}})
     );
     let again = json!({"spec": {"n": 1}, "metadata": {"labels": {"x": "1"}}});
     let conflicts = stage.apply("a", again, false).unwrap_err();
-    assert_eq!(conflicts, [("\"edit\" using g/v1".to_owned(), ".spec.n".to_owned())]);
+    assert_eq!(
+        conflicts,
+        [("\"edit\" using g/v1".to_owned(), ".spec.n".to_owned())]
+    );
     let mut gone = stage.object.clone();
     gone["metadata"].as_object_mut().unwrap().remove("labels");
     stage.update("other", gone);
@@ -149,7 +203,10 @@ fn sets_are_shared_item_by_item() {
     stage.apply("a", with(json!(["x", "y"])), false).unwrap();
     stage.apply("b", with(json!(["y", "z"])), false).unwrap();
     stage.apply("a", with(json!(["x"])), false).unwrap();
-    assert_eq!(stage.object["metadata"]["finalizers"], json!(["x", "y", "z"]));
+    assert_eq!(
+        stage.object["metadata"]["finalizers"],
+        json!(["x", "y", "z"])
+    );
     stage.apply("b", with(json!(["z"])), false).unwrap();
     assert_eq!(stage.object["metadata"]["finalizers"], json!(["x", "z"]));
 }
@@ -158,7 +215,13 @@ fn sets_are_shared_item_by_item() {
 fn managed_fields_survive_writing_and_reading() {
     let mut stage = Stage::new();
     stage.apply("a", target("a", "Running"), false).unwrap();
-    stage.apply("b", json!({"metadata": {"labels": {"x": "1"}}, "spec": {"n": 2}}), false).unwrap();
+    stage
+        .apply(
+            "b",
+            json!({"metadata": {"labels": {"x": "1"}}, "spec": {"n": 2}}),
+            false,
+        )
+        .unwrap();
     let mut holder = json!({"metadata": {}});
     stage.owners.store(&mut holder);
     let read = Ownership::of(&holder).unwrap();
@@ -179,8 +242,10 @@ fn an_apply_that_changes_nothing_changes_nothing() {
 
 fn config() -> impl Strategy<Value = Value> {
     let targets = prop::collection::btree_map("[ab]", 0_i64..3, 1..3).prop_map(|map| {
-        let items: Vec<Value> =
-            map.into_iter().map(|(k, n)| json!({"machineRef": k, "n": n})).collect();
+        let items: Vec<Value> = map
+            .into_iter()
+            .map(|(k, n)| json!({"machineRef": k, "n": n}))
+            .collect();
         json!({"status": {"targets": items}})
     });
     let spec = (0_i64..3, "[ab]").prop_map(|(n, image)| json!({"spec": {"n": n, "image": image}}));

@@ -27,17 +27,24 @@ pub struct Access {
 impl Access {
     /// Access by the administrator's token alone.
     pub fn new(admin_token: &str) -> Self {
-        Self { admin: digest(admin_token) }
+        Self {
+            admin: digest(admin_token),
+        }
     }
 
     /// The user a token belongs to.
     pub fn user(&self, token: &str) -> Option<User> {
         let shown = digest(token);
-        let difference =
-            shown.iter().zip(&self.admin).fold(0_u8, |sum, (left, right)| sum | (left ^ right));
+        let difference = shown
+            .iter()
+            .zip(&self.admin)
+            .fold(0_u8, |sum, (left, right)| sum | (left ^ right));
         (difference == 0).then(|| User {
             name: "admin".to_owned(),
-            groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+            groups: vec![
+                "system:masters".to_owned(),
+                "system:authenticated".to_owned(),
+            ],
         })
     }
 
@@ -68,7 +75,9 @@ impl Access {
             "SelfSubjectReview" => json!({ "userInfo": info(user) }),
             _ => match self.user(body["spec"]["token"].as_str().unwrap_or_default()) {
                 Some(found) => json!({"authenticated": true, "user": info(&found)}),
-                None => json!({"authenticated": false, "user": {}, "error": "invalid bearer token"}),
+                None => {
+                    json!({"authenticated": false, "user": {}, "error": "invalid bearer token"})
+                }
             },
         };
         if !body.is_object() {
@@ -87,10 +96,19 @@ impl Access {
 
 /// Paths of the review resources and their kinds.
 pub(super) const REVIEWS: [(&str, &str); 4] = [
-    ("/apis/authentication.k8s.io/v1/selfsubjectreviews", "SelfSubjectReview"),
+    (
+        "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+        "SelfSubjectReview",
+    ),
     ("/apis/authentication.k8s.io/v1/tokenreviews", "TokenReview"),
-    ("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "SelfSubjectAccessReview"),
-    ("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", "SelfSubjectRulesReview"),
+    (
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        "SelfSubjectAccessReview",
+    ),
+    (
+        "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
+        "SelfSubjectRulesReview",
+    ),
 ];
 
 fn digest(token: &str) -> [u8; 32] {
@@ -120,7 +138,11 @@ mod tests {
         let access = Access::new("right");
         let user = access.user("right").unwrap();
         let path = "/apis/authentication.k8s.io/v1/tokenreviews";
-        let ask = |token| access.review(path, &user, json!({"spec": {"token": token}})).unwrap();
+        let ask = |token| {
+            access
+                .review(path, &user, json!({"spec": {"token": token}}))
+                .unwrap()
+        };
         assert_eq!(ask("right")["status"]["user"]["username"], "admin");
         assert_eq!(ask("wrong")["status"]["authenticated"], false);
         assert!(!ask("right").to_string().contains("right"));

@@ -6,8 +6,16 @@ use serde_json::{Value, json};
 use super::access::REVIEWS;
 use crate::standalone::resource::{Catalog, Resource};
 
-const OBJECT_VERBS: [&str; 8] =
-    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const OBJECT_VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 const STATUS_VERBS: [&str; 3] = ["get", "patch", "update"];
 
 /// Media type of aggregated discovery.
@@ -16,7 +24,10 @@ pub(super) const AGGREGATED: &str =
 
 /// Does the client want the aggregated form?
 pub(super) fn wants_aggregated(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     accept.split(',').any(|range| {
         let has = |part: &str| range.split(';').any(|p| p.trim() == part);
         has("g=apidiscovery.k8s.io") && has("v=v2") && has("as=APIGroupDiscoveryList")
@@ -43,7 +54,9 @@ pub(super) fn groups(catalog: &Catalog) -> Value {
 
 /// `/apis/{group}`.
 pub(super) fn one_group(catalog: &Catalog, name: &str) -> Option<Value> {
-    let (found, version) = names(catalog).into_iter().find(|(group, _)| group == name)?;
+    let (found, version) = names(catalog)
+        .into_iter()
+        .find(|(group, _)| group == name)?;
     let mut group = group(&found, &version);
     group["kind"] = json!("APIGroup");
     group["apiVersion"] = json!("v1");
@@ -71,9 +84,17 @@ fn group(name: &str, version: &str) -> Value {
 
 /// `/api/v1` and `/apis/{group}/{version}`.
 pub(super) fn resources(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
-    let api = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let api = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     let mut list = Vec::new();
-    for resource in catalog.by_group().remove(&(group, version)).unwrap_or_default() {
+    for resource in catalog
+        .by_group()
+        .remove(&(group, version))
+        .unwrap_or_default()
+    {
         list.push(json!({
             "name": resource.plural, "singularName": resource.singular,
             "namespaced": resource.namespaced, "kind": resource.kind, "verbs": OBJECT_VERBS,
@@ -87,34 +108,51 @@ pub(super) fn resources(catalog: &Catalog, group: &str, version: &str) -> Option
         }
     }
     for (plural, kind) in reviews(&api) {
-        list.push(json!({"name": plural, "singularName": kind.to_lowercase(), "namespaced": false,
-                         "kind": kind, "verbs": ["create"]}));
+        list.push(
+            json!({"name": plural, "singularName": kind.to_lowercase(), "namespaced": false,
+                         "kind": kind, "verbs": ["create"]}),
+        );
     }
     if list.is_empty() {
         return None;
     }
-    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api,
-                "resources": list}))
+    Some(
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api,
+                "resources": list}),
+    )
 }
 
 fn reviews(api: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
     let prefix = format!("/apis/{api}/");
     REVIEWS.iter().filter_map(move |(path, kind)| {
-        path.strip_prefix(prefix.as_str()).map(|plural| (plural, *kind))
+        path.strip_prefix(prefix.as_str())
+            .map(|plural| (plural, *kind))
     })
 }
 
 /// The aggregated form of `/api` (`core`) or `/apis`.
 pub(super) fn aggregated(catalog: &Catalog, core: bool) -> Value {
-    let names =
-        if core { vec![(String::new(), "v1".to_owned())] } else { names(catalog) };
+    let names = if core {
+        vec![(String::new(), "v1".to_owned())]
+    } else {
+        names(catalog)
+    };
     let items: Vec<Value> = names
         .iter()
         .map(|(group, version)| {
-            let api = if core { version.clone() } else { format!("{group}/{version}") };
-            let found = catalog.by_group().remove(&(group.as_str(), version.as_str()));
-            let mut resources: Vec<Value> =
-                found.unwrap_or_default().into_iter().map(aggregated_resource).collect();
+            let api = if core {
+                version.clone()
+            } else {
+                format!("{group}/{version}")
+            };
+            let found = catalog
+                .by_group()
+                .remove(&(group.as_str(), version.as_str()));
+            let mut resources: Vec<Value> = found
+                .unwrap_or_default()
+                .into_iter()
+                .map(aggregated_resource)
+                .collect();
             for (plural, kind) in reviews(&api) {
                 resources.push(json!({
                     "resource": plural, "scope": "Cluster", "verbs": ["create"],
@@ -122,7 +160,11 @@ pub(super) fn aggregated(catalog: &Catalog, core: bool) -> Value {
                     "responseKind": {"group": group, "version": version, "kind": kind},
                 }));
             }
-            let metadata = if core { json!({}) } else { json!({ "name": group }) };
+            let metadata = if core {
+                json!({})
+            } else {
+                json!({ "name": group })
+            };
             let version =
                 json!({"version": version, "resources": resources, "freshness": "Current"});
             json!({"metadata": metadata, "versions": [version]})
@@ -133,8 +175,7 @@ pub(super) fn aggregated(catalog: &Catalog, core: bool) -> Value {
 }
 
 fn aggregated_resource(resource: &Resource) -> Value {
-    let kind =
-        json!({"group": resource.group, "version": resource.version, "kind": resource.kind});
+    let kind = json!({"group": resource.group, "version": resource.version, "kind": resource.kind});
     let mut item = json!({
         "resource": resource.plural, "responseKind": kind,
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },

@@ -35,7 +35,10 @@ impl Shape {
             Some("Object") => Include::Object,
             Some(_) | None => Include::Metadata,
         };
-        let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
+        let accept = headers
+            .get(header::ACCEPT)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("*/*");
         let offered = accept.split(',').find_map(|range| {
             let mut parts = range.split(';').map(str::trim);
             let media = parts.next().unwrap_or_default();
@@ -80,8 +83,10 @@ impl Shape {
         meta: &Value,
         now: Timestamp,
     ) -> Value {
-        let shown: Vec<Cow<'_, Value>> =
-            objects.iter().map(|object| shown(resource, &object.value)).collect();
+        let shown: Vec<Cow<'_, Value>> = objects
+            .iter()
+            .map(|object| shown(resource, &object.value))
+            .collect();
         match self {
             Self::Objects => json!({
                 "kind": format!("{}List", resource.kind), "apiVersion": resource.api_version(),

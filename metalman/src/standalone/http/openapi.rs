@@ -12,11 +12,18 @@ use crate::standalone::resource::{Catalog, Resource};
 pub(super) fn index(catalog: &Catalog) -> Value {
     let mut paths = Map::new();
     for resources in catalog.by_group().into_values() {
-        let Some(first) = resources.first() else { continue };
+        let Some(first) = resources.first() else {
+            continue;
+        };
         let path = first.group_path();
-        let text = document(catalog, &path).map(|d| d.to_string()).unwrap_or_default();
-        let hash: String =
-            Sha256::digest(text.as_bytes()).iter().take(16).map(|b| format!("{b:02X}")).collect();
+        let text = document(catalog, &path)
+            .map(|d| d.to_string())
+            .unwrap_or_default();
+        let hash: String = Sha256::digest(text.as_bytes())
+            .iter()
+            .take(16)
+            .map(|b| format!("{b:02X}"))
+            .collect();
         let url = format!("/openapi/v3/{path}?hash={hash}");
         paths.insert(path, json!({ "serverRelativeURL": url }));
     }
@@ -26,17 +33,26 @@ pub(super) fn index(catalog: &Catalog) -> Value {
 /// `/openapi/v3/{path}`, where path is `api/v1` or `apis/group/version`.
 pub(super) fn document(catalog: &Catalog, path: &str) -> Option<Value> {
     let all = catalog.by_group();
-    let resources = all.into_values().find(|r| r.first().is_some_and(|r| r.group_path() == path))?;
+    let resources = all
+        .into_values()
+        .find(|r| r.first().is_some_and(|r| r.group_path() == path))?;
     let (mut paths, mut schemas) = (Map::new(), Map::new());
     for resource in resources {
         schemas.insert(schema_name(resource), resource.openapi.clone());
-        let scope = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
+        let scope = if resource.namespaced {
+            "/namespaces/{namespace}"
+        } else {
+            ""
+        };
         let collection = format!("/{path}{scope}/{}", resource.plural);
         let one = format!("{collection}/{{name}}");
-        paths.insert(collection, json!({
-            "get": operation(resource, "list", &[]),
-            "post": operation(resource, "post", &WRITE),
-        }));
+        paths.insert(
+            collection,
+            json!({
+                "get": operation(resource, "list", &[]),
+                "post": operation(resource, "post", &WRITE),
+            }),
+        );
         let object = json!({
             "get": operation(resource, "get", &[]),
             "put": operation(resource, "put", &WRITE),
@@ -61,8 +77,17 @@ const WRITE: [&str; 3] = ["dryRun", "fieldManager", "fieldValidation"];
 const PATCH: [&str; 4] = ["dryRun", "fieldManager", "fieldValidation", "force"];
 
 fn schema_name(resource: &Resource) -> String {
-    let group: Vec<&str> = resource.group.split('.').rev().filter(|part| !part.is_empty()).collect();
-    let group = if group.is_empty() { "core".to_owned() } else { group.join(".") };
+    let group: Vec<&str> = resource
+        .group
+        .split('.')
+        .rev()
+        .filter(|part| !part.is_empty())
+        .collect();
+    let group = if group.is_empty() {
+        "core".to_owned()
+    } else {
+        group.join(".")
+    };
     format!("{group}.{}.{}", resource.version, resource.kind)
 }
 
@@ -71,7 +96,11 @@ fn operation(resource: &Resource, action: &str, parameters: &[&str]) -> Value {
     let parameters: Vec<Value> = parameters
         .iter()
         .map(|name| {
-            let kind = if *name == "force" { "boolean" } else { "string" };
+            let kind = if *name == "force" {
+                "boolean"
+            } else {
+                "string"
+            };
             json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
         })
         .collect();

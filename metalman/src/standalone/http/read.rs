@@ -25,8 +25,10 @@ pub(super) fn get(
         namespace: location.namespace.clone().unwrap_or_default(),
         name: name.to_owned(),
     };
-    let stored =
-        server.hub.get(&key).ok_or_else(|| ApiError::not_found(subject(resource, name)))?;
+    let stored = server
+        .hub
+        .get(&key)
+        .ok_or_else(|| ApiError::not_found(subject(resource, name)))?;
     Ok(shape.one(resource, &stored.value, true, server.now()))
 }
 
@@ -43,9 +45,15 @@ pub(super) fn list(
         return Err(ApiError::version_too_large(version, current));
     }
     if options.exact && options.version.is_some_and(|version| version != current) {
-        return Err(ApiError::expired("the exact resource version asked for is no longer kept"));
+        return Err(ApiError::expired(
+            "the exact resource version asked for is no longer kept",
+        ));
     }
-    if options.after.as_ref().is_some_and(|after| after.version < compacted) {
+    if options
+        .after
+        .as_ref()
+        .is_some_and(|after| after.version < compacted)
+    {
         return Err(ApiError::expired(
             "The provided continue parameter is too old to display a consistent list result. You \
              must start a new list without the continue parameter.",
@@ -55,11 +63,17 @@ pub(super) fn list(
     let after = options.after.as_ref().map(|after| &after.place);
     let Snapshot { version, objects } = server.hub.list(resource.slot, namespace, after);
     // Later pages carry the version of the first: a watch from there misses nothing.
-    let version = options.after.as_ref().map_or(version, |after| after.version);
+    let version = options
+        .after
+        .as_ref()
+        .map_or(version, |after| after.version);
     let mut found: Vec<_> = objects
         .into_iter()
         .filter(|object| {
-            options.selector.exact_name().is_none_or(|name| object.key.name == name)
+            options
+                .selector
+                .exact_name()
+                .is_none_or(|name| object.key.name == name)
                 && (options.selector.is_empty()
                     || options.selector.matches(&shown(resource, &object.value)))
         })

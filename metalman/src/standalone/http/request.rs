@@ -31,7 +31,9 @@ impl Location {
         let (namespace, rest) = match rest {
             ["namespaces", namespace, tail @ ..]
                 if tail.first().is_some_and(|plural| {
-                    catalog.find(group, version, plural).is_some_and(|r| r.namespaced)
+                    catalog
+                        .find(group, version, plural)
+                        .is_some_and(|r| r.namespaced)
                 }) =>
             {
                 (Some((*namespace).to_owned()), tail)
@@ -70,16 +72,22 @@ impl Query {
 
     /// A value that is not empty.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str).filter(|value| !value.is_empty())
+        self.0
+            .get(key)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     pub(super) fn flag(&self, key: &str) -> bool {
-        self.0.get(key).is_some_and(|v| matches!(v.as_str(), "" | "true" | "1" | "True"))
+        self.0
+            .get(key)
+            .is_some_and(|v| matches!(v.as_str(), "" | "true" | "1" | "True"))
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>, ApiError> {
         let parse = |text: &str| {
-            text.parse().map_err(|_| ApiError::bad_request(format!("{key}: invalid number {text:?}")))
+            text.parse()
+                .map_err(|_| ApiError::bad_request(format!("{key}: invalid number {text:?}")))
         };
         self.get(key).map(parse).transpose()
     }
@@ -126,11 +134,12 @@ pub(super) struct ListOptions {
 
 impl ListOptions {
     pub(super) fn parse(resource: &Resource, query: &Query) -> Result<Self, ApiError> {
-        let selector =
-            Selector::parse(query.get("labelSelector"), query.get("fieldSelector"), |field| {
-                resource.is_selectable(field)
-            })
-            .map_err(|e| ApiError::bad_request(e.to_string()))?;
+        let selector = Selector::parse(
+            query.get("labelSelector"),
+            query.get("fieldSelector"),
+            |field| resource.is_selectable(field),
+        )
+        .map_err(|e| ApiError::bad_request(e.to_string()))?;
         let version = query.number("resourceVersion")?;
         let rule = query.get("resourceVersionMatch");
         let watch = query.flag("watch") && query.0.contains_key("watch");
@@ -189,13 +198,17 @@ impl Continue {
     fn parse(token: &str) -> Result<Self, ApiError> {
         use base64::Engine as _;
         let bad = || ApiError::bad_request("continue key is not valid");
-        let bytes =
-            base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).map_err(|_| bad())?;
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .decode(token)
+            .map_err(|_| bad())?;
         let text = String::from_utf8(bytes).map_err(|_| bad())?;
         let mut lines = text.splitn(3, '\n');
         let version = lines.next().and_then(|v| v.parse().ok()).ok_or_else(bad)?;
         let (namespace, name) = lines.next().zip(lines.next()).ok_or_else(bad)?;
-        Ok(Self { version, place: (namespace.to_owned(), name.to_owned()) })
+        Ok(Self {
+            version,
+            place: (namespace.to_owned(), name.to_owned()),
+        })
     }
 }
 
@@ -216,17 +229,35 @@ mod tests {
         let text = |t: &str| Some(t.to_owned());
         for (path, expected) in [
             ("/api/v1/nodes", Some(("nodes", None, None, Door::Main))),
-            ("/api/v1/nodes/a/status", Some(("nodes", None, text("a"), Door::Status))),
-            ("/api/v1/namespaces/x", Some(("namespaces", None, text("x"), Door::Main))),
-            ("/api/v1/namespaces/x/status", Some(("namespaces", None, text("x"), Door::Status))),
-            ("/api/v1/namespaces/x/secrets", Some(("secrets", text("x"), None, Door::Main))),
-            ("/api/v1/namespaces/x/secrets/y", Some(("secrets", text("x"), text("y"), Door::Main))),
+            (
+                "/api/v1/nodes/a/status",
+                Some(("nodes", None, text("a"), Door::Status)),
+            ),
+            (
+                "/api/v1/namespaces/x",
+                Some(("namespaces", None, text("x"), Door::Main)),
+            ),
+            (
+                "/api/v1/namespaces/x/status",
+                Some(("namespaces", None, text("x"), Door::Status)),
+            ),
+            (
+                "/api/v1/namespaces/x/secrets",
+                Some(("secrets", text("x"), None, Door::Main)),
+            ),
+            (
+                "/api/v1/namespaces/x/secrets/y",
+                Some(("secrets", text("x"), text("y"), Door::Main)),
+            ),
             ("/api/v1/secrets", Some(("secrets", None, None, Door::Main))),
             ("/api/v1/secrets/y", None),
             ("/api/v1/namespaces/x/secrets/y/status", None),
             ("/api/v1/namespaces/x/pods", None),
             ("/api/v1/pods", None),
-            ("/apis/events.k8s.io/v1/events", Some(("events", None, None, Door::Main))),
+            (
+                "/apis/events.k8s.io/v1/events",
+                Some(("events", None, None, Door::Main)),
+            ),
             ("/apis/apps/v1/deployments", None),
             ("/", None),
         ] {

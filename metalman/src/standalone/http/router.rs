@@ -115,7 +115,9 @@ fn get(
     if options.watch {
         return watch::watch(server, location, options, shape);
     }
-    Ok(json_response(&read::list(server, location, &options, shape)?))
+    Ok(json_response(&read::list(
+        server, location, &options, shape,
+    )?))
 }
 
 async fn write(
@@ -197,8 +199,14 @@ fn audit(
         Ok(reply) => reply.code,
         Err(error) => error.code(),
     };
-    let agent = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok());
-    let made = result.as_ref().ok().and_then(|r| r.body["metadata"]["name"].as_str());
+    let agent = parts
+        .headers
+        .get(header::USER_AGENT)
+        .and_then(|v| v.to_str().ok());
+    let made = result
+        .as_ref()
+        .ok()
+        .and_then(|r| r.body["metadata"]["name"].as_str());
     tracing::info!(
         target: "audit",
         user = %user.name,
@@ -216,7 +224,9 @@ fn audit(
 }
 
 async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    to_bytes(body, BODY_LIMIT).await.map_err(|_| ApiError::too_large())
+    to_bytes(body, BODY_LIMIT)
+        .await
+        .map_err(|_| ApiError::too_large())
 }
 
 fn json_response(value: &Value) -> Response {
@@ -235,5 +245,8 @@ fn percent_decoded(path: &str) -> String {
     // `+` means itself in a path, unlike in a query.
     let query = path.replace('+', "%2B");
     let pairs = url::form_urlencoded::parse(query.as_bytes());
-    pairs.map(|(key, _)| key.into_owned()).next().unwrap_or_default()
+    pairs
+        .map(|(key, _)| key.into_owned())
+        .next()
+        .unwrap_or_default()
 }

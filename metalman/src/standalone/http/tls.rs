@@ -54,7 +54,11 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (tls, router, watcher) = (TlsAcceptor::from(tls.load_full()), router.clone(), graceful.watcher());
+                let (tls, router, watcher) = (
+                    TlsAcceptor::from(tls.load_full()),
+                    router.clone(),
+                    graceful.watcher(),
+                );
                 connections.spawn(async move {
                     if let Err(error) = connection(stream, tls, router, watcher).await {
                         tracing::debug!(%peer, %error, "API connection ended");
@@ -70,7 +74,10 @@ pub async fn serve(
         }
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::debug!("API connections did not drain in time");
     }
     connections.shutdown().await;
@@ -85,7 +92,10 @@ async fn connection(
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())

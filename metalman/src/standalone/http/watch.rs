@@ -62,8 +62,14 @@ pub(super) fn watch(
         .map_err(|_| ApiError::too_many_requests("watches"))?;
     let any = options.initial_events || options.version.is_none_or(|version| version == 0);
     let since = if any { None } else { options.version };
-    let Subscription { version, objects, replay, feed } =
-        server.hub.subscribe(location.resource.slot, location.namespace.as_deref(), since)?;
+    let Subscription {
+        version,
+        objects,
+        replay,
+        feed,
+    } = server
+        .hub
+        .subscribe(location.resource.slot, location.namespace.as_deref(), since)?;
     let seconds = options.timeout_seconds.map_or_else(
         || DEFAULT_TIMEOUT_SECONDS + rand::random_range(0..DEFAULT_TIMEOUT_SECONDS),
         |seconds| seconds.min(LONGEST_TIMEOUT_SECONDS),
@@ -87,7 +93,10 @@ pub(super) fn watch(
         _permit: permit,
     };
     for object in &objects {
-        if watcher.selector.matches(&shown(&watcher.resource, &object.value)) {
+        if watcher
+            .selector
+            .matches(&shown(&watcher.resource, &object.value))
+        {
             watcher.send("ADDED", &object.value);
         }
     }
@@ -102,9 +111,10 @@ pub(super) fn watch(
         Some((Ok::<_, std::convert::Infallible>(chunk), watcher))
     }));
     let mut response = Response::new(body);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     Ok(response)
 }
 
@@ -137,11 +147,14 @@ impl Watcher {
 
     fn change(&mut self, change: &Change) {
         let key = &change.object.key;
-        if self.namespace.as_ref().is_some_and(|namespace| *namespace != key.namespace) {
+        if self
+            .namespace
+            .as_ref()
+            .is_some_and(|namespace| *namespace != key.namespace)
+        {
             return;
         }
-        let selects =
-            |value: &Value| self.selector.matches(&shown(&self.resource, value));
+        let selects = |value: &Value| self.selector.matches(&shown(&self.resource, value));
         let fits = selects(&change.object.value);
         let word = match change.kind {
             ChangeKind::Added | ChangeKind::Deleted => fits.then(|| change.kind.word()),
@@ -163,7 +176,9 @@ impl Watcher {
     fn send(&mut self, word: &str, object: &Value) {
         let definitions = !self.definitions_sent;
         self.definitions_sent = true;
-        let shown = self.shape.one(&self.resource, object, definitions, self.server.now());
+        let shown = self
+            .shape
+            .one(&self.resource, object, definitions, self.server.now());
         self.push(word, &shown);
     }
 
@@ -174,7 +189,8 @@ impl Watcher {
     }
 
     fn bookmark(&mut self, version: u64, end_of_initial: bool) {
-        let mut metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
+        let mut metadata =
+            json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
         if end_of_initial {
             metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
         }

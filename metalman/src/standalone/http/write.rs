@@ -26,10 +26,17 @@ fn target(location: &Location) -> Target {
 }
 
 fn options(headers: &HeaderMap, query: &Query) -> Result<WriteOptions, ApiError> {
-    let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("unknown");
+    let agent = headers
+        .get(header::USER_AGENT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("unknown");
     let agent = agent.split('/').next().unwrap_or(agent);
-    let manager: String =
-        query.get("fieldManager").unwrap_or(agent).chars().take(MANAGER_LENGTH).collect();
+    let manager: String = query
+        .get("fieldManager")
+        .unwrap_or(agent)
+        .chars()
+        .take(MANAGER_LENGTH)
+        .collect();
     Ok(WriteOptions {
         dry_run: query.dry_run()?,
         unknown: query.unknown_fields()?,
@@ -39,8 +46,15 @@ fn options(headers: &HeaderMap, query: &Query) -> Result<WriteOptions, ApiError>
 }
 
 fn media_type(headers: &HeaderMap) -> &str {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    value.unwrap_or("application/json").split(';').next().unwrap_or_default().trim()
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok());
+    value
+        .unwrap_or("application/json")
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
 }
 
 fn json_body(body: &[u8]) -> Result<Value, ApiError> {
@@ -55,15 +69,16 @@ fn yaml_body(body: &[u8]) -> Result<Value, ApiError> {
     }
     let text = std::str::from_utf8(body)
         .map_err(|e| ApiError::bad_request(format!("error decoding the body: {e}")))?;
-    yaml::from_str(text)
-        .map_err(|e| ApiError::bad_request(format!("error decoding the body: {e}")))
+    yaml::from_str(text).map_err(|e| ApiError::bad_request(format!("error decoding the body: {e}")))
 }
 
 fn object_body(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
     match media_type(headers) {
         "application/json" | "" => json_body(body),
         "application/yaml" => yaml_body(body),
-        _ => Err(ApiError::unsupported_media_type("application/json, application/yaml")),
+        _ => Err(ApiError::unsupported_media_type(
+            "application/json, application/yaml",
+        )),
     }
 }
 
@@ -82,7 +97,10 @@ pub(super) async fn create(
         given.clone_into(&mut target.namespace);
     }
     let catalog = Arc::clone(&server.catalog);
-    server.writer.submit(move |tx| ops::create(tx, &catalog, &target, body, &options)).await
+    server
+        .writer
+        .submit(move |tx| ops::create(tx, &catalog, &target, body, &options))
+        .await
 }
 
 pub(super) async fn update(
@@ -95,7 +113,10 @@ pub(super) async fn update(
     let (options, target) = (options(headers, query)?, target(location));
     let body = object_body(headers, &body)?;
     let catalog = Arc::clone(&server.catalog);
-    server.writer.submit(move |tx| ops::update(tx, &catalog, &target, body, &options)).await
+    server
+        .writer
+        .submit(move |tx| ops::update(tx, &catalog, &target, body, &options))
+        .await
 }
 
 pub(super) async fn patch(
@@ -116,7 +137,12 @@ pub(super) async fn patch(
         "application/apply-patch+yaml" => {
             if query.get("fieldManager").is_none() {
                 let error = FieldError::required("fieldManager", "is required for apply patch");
-                return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
+                return Err(ApiError::invalid(
+                    "meta.k8s.io",
+                    "PatchOptions",
+                    "",
+                    &[error],
+                ));
             }
             Patch::Apply(yaml_body(&body)?)
         }
@@ -128,7 +154,10 @@ pub(super) async fn patch(
         }
     };
     let catalog = Arc::clone(&server.catalog);
-    server.writer.submit(move |tx| ops::patch(tx, &catalog, &target, patch, &options)).await
+    server
+        .writer
+        .submit(move |tx| ops::patch(tx, &catalog, &target, patch, &options))
+        .await
 }
 
 pub(super) async fn delete(
@@ -140,9 +169,15 @@ pub(super) async fn delete(
     if location.door == Door::Status {
         return Err(ApiError::method_not_allowed());
     }
-    let body = if body.is_empty() { Value::Null } else { yaml_body(&body)? };
+    let body = if body.is_empty() {
+        Value::Null
+    } else {
+        yaml_body(&body)?
+    };
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let in_body = body["dryRun"].as_array().is_some_and(|list| !list.is_empty());
+    let in_body = body["dryRun"]
+        .as_array()
+        .is_some_and(|list| !list.is_empty());
     let options = DeleteOptions {
         uid: text(&body["preconditions"]["uid"]),
         version: text(&body["preconditions"]["resourceVersion"]),

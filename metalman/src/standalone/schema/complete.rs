@@ -28,7 +28,9 @@ pub fn apply_defaults(schema: &Schema, value: &mut Value) {
         }
         Value::Array(items) => {
             if let Some(item_schema) = &schema.items {
-                items.iter_mut().for_each(|item| apply_defaults(item_schema, item));
+                items
+                    .iter_mut()
+                    .for_each(|item| apply_defaults(item_schema, item));
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -49,7 +51,9 @@ fn prune_at(schema: &Schema, value: &mut Value, path: &str, keep: bool, gone: &m
     match value {
         Value::Object(map) => prune_map(schema, map, path, keep, gone),
         Value::Array(items) => {
-            let Some(item_schema) = &schema.items else { return };
+            let Some(item_schema) = &schema.items else {
+                return;
+            };
             for (index, item) in items.iter_mut().enumerate() {
                 prune_at(item_schema, item, &format!("{path}[{index}]"), keep, gone);
             }
@@ -68,8 +72,13 @@ fn prune_map(
     // A leaf without declared structure: validation speaks about it, pruning does not.
     let open = keep || schema.kind.is_some_and(|kind| kind != Kind::Object);
     map.retain(|name, child| {
-        let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        let of_object = schema.embedded && matches!(name.as_str(), "apiVersion" | "kind" | "metadata");
+        let here = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
+        let of_object =
+            schema.embedded && matches!(name.as_str(), "apiVersion" | "kind" | "metadata");
         match schema.field(name) {
             Some(child_schema) => {
                 let stray_null = child.is_null()

@@ -121,9 +121,16 @@ impl Kind {
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::Object, Self::Array, Self::String, Self::Integer, Self::Number, Self::Boolean]
-            .into_iter()
-            .find(|kind| kind.word() == word)
+        [
+            Self::Object,
+            Self::Array,
+            Self::String,
+            Self::Integer,
+            Self::Number,
+            Self::Boolean,
+        ]
+        .into_iter()
+        .find(|kind| kind.word() == word)
     }
 }
 
@@ -139,15 +146,23 @@ impl Schema {
     fn parse_at(raw: &Value, path: &str) -> Result<Self, BadSchema> {
         let empty = Map::new();
         let map = raw.as_object().unwrap_or(&empty);
-        let bad = |problem: String| BadSchema { path: path.to_owned(), problem };
+        let bad = |problem: String| BadSchema {
+            path: path.to_owned(),
+            problem,
+        };
         let flag = |key: &str| map.get(key).and_then(Value::as_bool).unwrap_or(false);
         let each = |key: &str| -> Result<Vec<Self>, BadSchema> {
             let list = map.get(key).and_then(Value::as_array);
-            list.into_iter().flatten().map(|s| Self::parse_at(s, &format!("{path}.{key}"))).collect()
+            list.into_iter()
+                .flatten()
+                .map(|s| Self::parse_at(s, &format!("{path}.{key}")))
+                .collect()
         };
         let one = |key: &str| -> Result<Option<Box<Self>>, BadSchema> {
             let child = map.get(key).filter(|s| s.is_object());
-            child.map(|s| Self::parse_at(s, &format!("{path}.{key}")).map(Box::new)).transpose()
+            child
+                .map(|s| Self::parse_at(s, &format!("{path}.{key}")).map(Box::new))
+                .transpose()
         };
         let kind = match map.get("type").and_then(Value::as_str) {
             None => None,
@@ -156,14 +171,22 @@ impl Schema {
             }
         };
         let mut properties = BTreeMap::new();
-        for (name, child) in map.get("properties").and_then(Value::as_object).into_iter().flatten()
+        for (name, child) in map
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
         {
-            properties.insert(name.clone(), Self::parse_at(child, &format!("{path}.{name}"))?);
+            properties.insert(
+                name.clone(),
+                Self::parse_at(child, &format!("{path}.{name}"))?,
+            );
         }
         let additional = match map.get("additionalProperties") {
-            Some(Value::Bool(true)) => {
-                Some(Box::new(Self { preserve_unknown: true, ..Self::default() }))
-            }
+            Some(Value::Bool(true)) => Some(Box::new(Self {
+                preserve_unknown: true,
+                ..Self::default()
+            })),
             _ => one("additionalProperties")?,
         };
         Ok(Self {
@@ -172,7 +195,9 @@ impl Schema {
             additional,
             items: one("items")?,
             list: list_type(map),
-            atomic_map: map.get("x-kubernetes-map-type").is_some_and(|t| t == "atomic"),
+            atomic_map: map
+                .get("x-kubernetes-map-type")
+                .is_some_and(|t| t == "atomic"),
             preserve_unknown: flag("x-kubernetes-preserve-unknown-fields"),
             embedded: flag("x-kubernetes-embedded-resource"),
             int_or_string: flag("x-kubernetes-int-or-string"),
@@ -195,7 +220,9 @@ impl Schema {
 
     /// Is `path` (dotted) declared?
     pub fn declares(&self, path: &str) -> bool {
-        path.split('.').try_fold(self, |schema, name| schema.field(name)).is_some()
+        path.split('.')
+            .try_fold(self, |schema, name| schema.field(name))
+            .is_some()
     }
 }
 
@@ -205,8 +232,10 @@ impl Limits {
         let count = |key: &str| map.get(key).and_then(Value::as_u64);
         let flag = |key: &str| map.get(key).and_then(Value::as_bool).unwrap_or(false);
         let pattern = map.get("pattern").and_then(Value::as_str);
-        let pattern =
-            pattern.map(Regex::new).transpose().map_err(|e| format!("pattern: {e}"))?;
+        let pattern = pattern
+            .map(Regex::new)
+            .transpose()
+            .map_err(|e| format!("pattern: {e}"))?;
         Ok(Self {
             format: map.get("format").and_then(Value::as_str).map(str::to_owned),
             pattern,
@@ -237,7 +266,10 @@ fn list_type(map: &Map<String, Value>) -> ListType {
 
 fn texts(list: Option<&Value>) -> Vec<String> {
     let list = list.and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+    list.into_iter()
+        .flatten()
+        .filter_map(|v| v.as_str().map(str::to_owned))
+        .collect()
 }
 
 #[cfg(test)]

@@ -28,7 +28,9 @@ pub struct Rule {
 
 impl std::fmt::Debug for Rule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rule").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("Rule")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,13 +47,23 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
 });
 
 pub(super) fn parse(list: Option<&Value>) -> Result<Vec<Rule>, String> {
-    list.and_then(Value::as_array).into_iter().flatten().map(parse_rule).collect()
+    list.and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(parse_rule)
+        .collect()
 }
 
 fn parse_rule(raw: &Value) -> Result<Rule, String> {
-    let text = |key: &str| raw.get(key).and_then(Value::as_str).filter(|t| !t.is_empty());
+    let text = |key: &str| {
+        raw.get(key)
+            .and_then(Value::as_str)
+            .filter(|t| !t.is_empty())
+    };
     let compile = |source: &str| {
-        ENV.compile(source).map(Arc::new).map_err(|e| format!("rule {source:?}: {e}"))
+        ENV.compile(source)
+            .map(Arc::new)
+            .map_err(|e| format!("rule {source:?}: {e}"))
     };
     let source = text("rule").ok_or("rule is missing")?;
     let program = compile(source)?;
@@ -70,7 +82,10 @@ fn parse_rule(raw: &Value) -> Result<Rule, String> {
         reason,
         field_path: text("fieldPath").map(str::to_owned),
         transition,
-        optional_old: raw.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false),
+        optional_old: raw
+            .get("optionalOldSelf")
+            .and_then(Value::as_bool)
+            .unwrap_or(false),
     })
 }
 
@@ -112,7 +127,10 @@ impl Rule {
     }
 
     fn text(&self, context: &Context<'_, '_>) -> String {
-        let computed = self.message_program.as_ref().and_then(|p| p.execute(context).ok());
+        let computed = self
+            .message_program
+            .as_ref()
+            .and_then(|p| p.execute(context).ok());
         match (computed, &self.message) {
             (Some(cel::Value::String(text)), _) if !text.trim().is_empty() => text.to_string(),
             (_, Some(text)) => text.clone(),
@@ -160,18 +178,41 @@ fn to_cel(schema: &Schema, value: &Value) -> cel::Value {
                 .map(|(name, child)| {
                     let declared = schema.properties.contains_key(name);
                     let key = if declared { escape(name) } else { name.clone() };
-                    (Key::from(key), to_cel(schema.field(name).unwrap_or(&any), child))
+                    (
+                        Key::from(key),
+                        to_cel(schema.field(name).unwrap_or(&any), child),
+                    )
                 })
                 .collect();
-            cel::Value::Map(Map { map: Arc::new(entries) })
+            cel::Value::Map(Map {
+                map: Arc::new(entries),
+            })
         }
     }
 }
 
 fn escape(name: &str) -> String {
     const RESERVED: [&str; 21] = [
-        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for",
-        "function", "if", "import", "let", "loop", "package", "namespace", "return", "var", "void",
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
         "while",
     ];
     if RESERVED.contains(&name) {

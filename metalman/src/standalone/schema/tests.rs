@@ -44,7 +44,10 @@ fn schema() -> Schema {
 }
 
 fn problems(value: &Value, old: Option<&Value>) -> Vec<String> {
-    validate(&schema(), value, old).iter().map(ToString::to_string).collect()
+    validate(&schema(), value, old)
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
@@ -133,7 +136,10 @@ fn pruning_names_what_it_removed() {
         "spec": {"kind": "HostReboot", "y": 1, "selector": {"any": {"thing": 1}},
                  "labels": {"a": "b"}, "leases": [{"z": 1}], "ref": null, "ttl": null},
     });
-    assert_eq!(prune(&schema(), &mut value), ["spec.leases[0].z", "spec.y", "x"]);
+    assert_eq!(
+        prune(&schema(), &mut value),
+        ["spec.leases[0].z", "spec.y", "x"]
+    );
     assert_eq!(
         value,
         json!({"spec": {"kind": "HostReboot", "selector": {"any": {"thing": 1}},
@@ -144,7 +150,12 @@ fn pruning_names_what_it_removed() {
 #[test]
 fn rules_that_do_not_compile_are_told() {
     let raw = json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.("}]});
-    assert!(Schema::parse(&raw).unwrap_err().to_string().contains("self.("));
+    assert!(
+        Schema::parse(&raw)
+            .unwrap_err()
+            .to_string()
+            .contains("self.(")
+    );
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

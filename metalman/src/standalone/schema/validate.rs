@@ -34,7 +34,13 @@ fn structure(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldE
     match value {
         Value::String(text) => text_limits(schema, value, text, path, errors),
         Value::Number(number) => {
-            number_limits(schema, value, number.as_f64().unwrap_or_default(), path, errors);
+            number_limits(
+                schema,
+                value,
+                number.as_f64().unwrap_or_default(),
+                path,
+                errors,
+            );
         }
         Value::Array(items) => list(schema, value, items, path, errors),
         Value::Object(map) => object(schema, value, map, path, errors),
@@ -70,10 +76,13 @@ fn type_error(schema: &Schema, value: &Value, path: &str) -> FieldError {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    let wanted =
-        schema.kind.map_or("integer,string", Kind::word);
+    let wanted = schema.kind.map_or("integer,string", Kind::word);
     let detail = format!("{path} in body must be of type {wanted}: \"{found}\"");
-    FieldError::new("FieldValueTypeInvalid", path, format!("Invalid value: \"{found}\": {detail}"))
+    FieldError::new(
+        "FieldValueTypeInvalid",
+        path,
+        format!("Invalid value: \"{found}\": {detail}"),
+    )
 }
 
 fn text_limits(
@@ -87,7 +96,9 @@ fn text_limits(
     let length = text.chars().count() as u64;
     let mut refuse = |detail: String| errors.push(FieldError::invalid(path, value, &detail));
     if let Some(least) = limits.min_length.filter(|least| length < *least) {
-        refuse(format!("{path} in body should be at least {least} chars long"));
+        refuse(format!(
+            "{path} in body should be at least {least} chars long"
+        ));
     }
     if let Some(pattern) = limits.pattern.as_ref().filter(|p| !p.is_match(text)) {
         refuse(format!("{path} in body should match '{pattern}'"));
@@ -125,17 +136,24 @@ fn number_limits(
         if limits.exclusive_minimum && number <= least {
             refuse(format!("{path} in body should be greater than {least}"));
         } else if number < least {
-            refuse(format!("{path} in body should be greater than or equal to {least}"));
+            refuse(format!(
+                "{path} in body should be greater than or equal to {least}"
+            ));
         }
     }
     if let Some(most) = limits.maximum {
         if limits.exclusive_maximum && number >= most {
             refuse(format!("{path} in body should be less than {most}"));
         } else if number > most {
-            refuse(format!("{path} in body should be less than or equal to {most}"));
+            refuse(format!(
+                "{path} in body should be less than or equal to {most}"
+            ));
         }
     }
-    if let Some(step) = limits.multiple_of.filter(|step| (number / step).fract() != 0.0) {
+    if let Some(step) = limits
+        .multiple_of
+        .filter(|step| (number / step).fract() != 0.0)
+    {
         refuse(format!("{path} in body should be a multiple of {step}"));
     }
     if limits.format.as_deref() == Some("int32") && number.abs() > f64::from(i32::MAX) {
@@ -143,13 +161,7 @@ fn number_limits(
     }
 }
 
-fn list(
-    schema: &Schema,
-    value: &Value,
-    items: &[Value],
-    path: &str,
-    errors: &mut Vec<FieldError>,
-) {
+fn list(schema: &Schema, value: &Value, items: &[Value], path: &str, errors: &mut Vec<FieldError>) {
     let limits = &schema.limits;
     let length = items.len() as u64;
     if let Some(least) = limits.min_items.filter(|least| length < *least) {
@@ -190,8 +202,9 @@ fn list(
 
 /// The key fields of a list-map item, as an object.
 pub fn item_key(item: &Value, keys: &[String]) -> Value {
-    let fields =
-        keys.iter().filter_map(|key| item.get(key).map(|value| (key.clone(), value.clone())));
+    let fields = keys
+        .iter()
+        .filter_map(|key| item.get(key).map(|value| (key.clone(), value.clone())));
     Value::Object(fields.collect())
 }
 
@@ -235,10 +248,14 @@ fn alternatives(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<Fie
         errors.push(FieldError::new("FieldValueInvalid", path, message));
     };
     if !schema.any_of.is_empty() && !schema.any_of.iter().any(passes) {
-        refuse(format!("\"{path}\" must validate at least one schema (anyOf)"));
+        refuse(format!(
+            "\"{path}\" must validate at least one schema (anyOf)"
+        ));
     }
     if !schema.one_of.is_empty() && schema.one_of.iter().filter(|s| passes(s)).count() != 1 {
-        refuse(format!("\"{path}\" must validate one and only one schema (oneOf)"));
+        refuse(format!(
+            "\"{path}\" must validate one and only one schema (oneOf)"
+        ));
     }
     if schema.not.as_deref().is_some_and(passes) {
         refuse(format!("\"{path}\" must not validate the schema (not)"));
@@ -269,17 +286,27 @@ fn run_rules(
             }
         }
         Value::Array(items) => {
-            let Some(item_schema) = &schema.items else { return };
+            let Some(item_schema) = &schema.items else {
+                return;
+            };
             for (index, item) in items.iter().enumerate() {
-                let old_item = old.and_then(Value::as_array).and_then(|olds| match &schema.list {
-                    ListType::Map(keys) => {
-                        let mine = item_key(item, keys);
-                        olds.iter().find(|o| item_key(o, keys) == mine)
-                    }
-                    // Items of other lists cannot be told apart over time.
-                    ListType::Atomic | ListType::Set => None,
-                });
-                run_rules(item_schema, item, old_item, &format!("{path}[{index}]"), errors);
+                let old_item = old
+                    .and_then(Value::as_array)
+                    .and_then(|olds| match &schema.list {
+                        ListType::Map(keys) => {
+                            let mine = item_key(item, keys);
+                            olds.iter().find(|o| item_key(o, keys) == mine)
+                        }
+                        // Items of other lists cannot be told apart over time.
+                        ListType::Atomic | ListType::Set => None,
+                    });
+                run_rules(
+                    item_schema,
+                    item,
+                    old_item,
+                    &format!("{path}[{index}]"),
+                    errors,
+                );
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -287,5 +314,9 @@ fn run_rules(
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
