@@ -19,7 +19,6 @@ use crate::model::{Messages, link};
 use crate::operation::Operation;
 use crate::transport::{Request, Response, Transport, secret_header};
 
-const DEFAULT_SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
 /// What is asked of a BMC once somebody is logged in.
@@ -213,7 +212,11 @@ impl Session {
         sessions_path: Option<&str>,
     ) -> Result<Option<(HeaderValue, Option<String>)>, Error> {
         let operation = Operation::Login;
-        let path = sessions_path.unwrap_or(DEFAULT_SESSIONS);
+        // A service that announces no sessions may answer 401 to the attempt, which would look
+        // like a wrong password.
+        let Some(path) = sessions_path else {
+            return Ok(None);
+        };
         let body = json!({"UserName": self.username, "Password": self.password.expose_secret()});
         let response = transport
             .send(Request {

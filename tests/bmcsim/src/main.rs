@@ -1,3 +1,7 @@
-//! Command line.
+//! The `bmcsim` program; see [`bmcsim::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bmcsim::cli::main()
+}
