@@ -5,7 +5,7 @@
 HOST_PACKAGES=(
     systemd systemd-sysv systemd-resolved systemd-container dbus udev kmod
     cloud-init iproute2 iputils-ping ca-certificates curl
-    e2fsprogs util-linux efibootmgr initramfs-tools zstd procps polkitd
+    e2fsprogs util-linux efibootmgr initramfs-tools zstd procps polkitd sudo
 )
 BOOT_PACKAGES=(shim-signed grub-efi-amd64-signed grub-efi-amd64-bin)
 

@@ -9,7 +9,7 @@ INITRD_MODULES=(virtio_blk virtio_net virtio_scsi virtio_rng sd_mod sr_mod usb_s
     crc32c_generic crc32c_intel libcrc32c)
 # Debian's signed GRUB has almost all it needs inside; http is what it fetches, the rest serves a GRUB that has less.
 GRUB_MODULES=(http net efinet tftp chain part_gpt part_msdos fat ext2 search search_fs_file search_label search_fs_uuid
-    linux echo sleep test regexp normal reboot halt)
+    linux serial terminal echo sleep test regexp normal minicmd reboot halt)
 
 netboot_inputs() {
     script_texts netboot.sh
