@@ -28,6 +28,16 @@ pub(crate) struct DigestReader<R> {
     expected_size: u64,
     progress: Progress,
     cancelled: CancellationToken,
+    failure: Option<SourceFailure>,
+}
+
+/// How the source of a blob failed, kept because decoders in between reword errors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SourceFailure {
+    /// The source itself noticed that its bytes are wrong.
+    Corrupt(String),
+    /// It stopped giving bytes.
+    Broken(String),
 }
 
 impl<R> DigestReader<R> {
@@ -44,7 +54,13 @@ impl<R> DigestReader<R> {
             expected_size,
             progress,
             cancelled,
+            failure: None,
         }
+    }
+
+    /// How the source failed, if it did.
+    pub(crate) fn failure(&self) -> Option<&SourceFailure> {
+        self.failure.as_ref()
     }
 
     /// After the end: checks size and hash against `sha256:…`; the error says what was found.
@@ -64,6 +80,19 @@ impl<R> DigestReader<R> {
     }
 }
 
+impl SourceFailure {
+    fn of(error: &io::Error) -> Self {
+        let is_digest = error
+            .get_ref()
+            .is_some_and(|inner| inner.is::<oci_client::errors::DigestError>());
+        if is_digest {
+            Self::Corrupt(error.to_string())
+        } else {
+            Self::Broken(error.to_string())
+        }
+    }
+}
+
 impl<R: AsyncRead + Unpin> AsyncRead for DigestReader<R> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -77,7 +106,10 @@ impl<R: AsyncRead + Unpin> AsyncRead for DigestReader<R> {
         let before = buf.filled().len();
         match Pin::new(&mut this.inner).poll_read(cx, buf) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) => {
+                this.failure = Some(SourceFailure::of(&error));
+                Poll::Ready(Err(error))
+            }
             Poll::Ready(Ok(())) => {
                 let new = buf.filled().get(before..).unwrap_or_default();
                 this.read += new.len() as u64;

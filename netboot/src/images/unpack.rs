@@ -16,7 +16,7 @@ use tokio_tar::{Archive, Entry, EntryType};
 
 use super::entry::{EntryPath, Whiteout, check_link_target};
 use super::error::ImageError;
-use super::reader::{DigestReader, Gate, GateReader, LayerReader};
+use super::reader::{DigestReader, Gate, GateReader, LayerReader, SourceFailure};
 
 /// Bytes the tar parser may read for one header with its extensions.
 const HEADER_BYTES: u64 = 1 << 20;
@@ -75,14 +75,7 @@ pub(crate) async fn unpack_layer<R: AsyncRead + Unpin + Send>(
         Ok(blob) => blob
             .finish(&layer.digest)
             .map_err(|problem| mismatch(layer, problem)),
-        // Bytes that are not the blob explain any nonsense in them: say so when it is the case.
-        Err((Refusal::Read(source), Some(blob))) => match blob.finish(&layer.digest) {
-            Err(problem) => Err(mismatch(
-                layer,
-                format!("{problem} (reading stopped: {source})"),
-            )),
-            Ok(()) => Err(hostile(layer, String::new(), source.to_string())),
-        },
+        Err((Refusal::Read(source), Some(blob))) => Err(unreadable(layer, blob, source).await),
         Err((refusal, _)) => Err(match refusal {
             Refusal::Hostile { entry, problem } => hostile(layer, entry, problem),
             Refusal::TooLarge { what: "entries" } => ImageError::TooLarge {
@@ -100,6 +93,33 @@ pub(crate) async fn unpack_layer<R: AsyncRead + Unpin + Send>(
                 source,
             },
         }),
+    }
+}
+
+/// A tar stream that could not be read: because its source failed, because the bytes are not the
+/// blob, or because the blob is nonsense.
+async fn unreadable<R: AsyncRead + Unpin>(
+    layer: &super::manifest::Layer,
+    mut blob: DigestReader<R>,
+    source: io::Error,
+) -> ImageError {
+    if blob.failure().is_none() {
+        // Its error, if any, is remembered in the reader.
+        tokio::io::copy(&mut blob, &mut tokio::io::sink())
+            .await
+            .ok();
+    }
+    match blob.failure() {
+        Some(SourceFailure::Corrupt(problem)) => mismatch(layer, problem.clone()),
+        Some(SourceFailure::Broken(problem)) => ImageError::Unreachable {
+            reference: layer.digest.clone(),
+            operation: "give the whole layer",
+            source: problem.clone().into(),
+        },
+        None => match blob.finish(&layer.digest) {
+            Err(problem) => mismatch(layer, problem),
+            Ok(()) => hostile(layer, String::new(), source.to_string()),
+        },
     }
 }
 

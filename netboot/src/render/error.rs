@@ -86,9 +86,7 @@ impl RenderError {
         let variable = error
             .template_source()
             .zip(error.range())
-            .and_then(|(source, range)| source.get(range))
-            .map(|text| text.chars().take(120).collect::<String>())
-            .filter(|text| !text.contains('\n'));
+            .and_then(|(source, range)| expression_around(source, range.end));
         let kind = error.kind().to_string();
         let problem = match error.detail() {
             Some(detail) => format!("{kind}: {detail}"),
@@ -101,4 +99,19 @@ impl RenderError {
             problem,
         }
     }
+}
+
+/// The expression or statement that covers the byte `at`, without its filters: the engine itself
+/// points at the filter that refused a value, not at the value.
+fn expression_around(source: &str, at: usize) -> Option<String> {
+    let (before, after) = (source.get(..at)?, source.get(at..)?);
+    let start = before.rfind("{{").max(before.rfind("{%"))? + 2;
+    let end = after.find("}}").into_iter().chain(after.find("%}")).min()?;
+    let text = source.get(start..at + end)?.trim_matches(['-', '+', ' ']);
+    let expression = text
+        .rsplit_once('|')
+        .map_or(text, |(value, _filter)| value)
+        .trim();
+    let fits = !expression.is_empty() && !expression.contains('\n');
+    fits.then(|| expression.chars().take(120).collect())
 }

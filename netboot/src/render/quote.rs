@@ -7,8 +7,13 @@
 use std::fmt::Write as _;
 
 /// Quotes one word for GRUB's script language: single quotes keep everything but themselves
-/// (GRUB manual, "Quoting").
+/// (GRUB manual, "Quoting"). Words without special characters stay as they are.
 pub(crate) fn grub(value: &str) -> Result<String, &'static str> {
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/' | ':' | ',' | '-');
+    if !value.is_empty() && value.chars().all(plain) {
+        return Ok(value.to_owned());
+    }
     single_quoted(value)
 }
 

@@ -88,7 +88,7 @@ use crate::render::CheckedTemplate;
 fn only_an_unclaimed_grant_starts_the_installer() {
     let set = TemplateSet::built_in();
     let install = boot(&set, Some(false));
-    assert!(install.contains("unbounded.token='t0k-en_' "), "{install}");
+    assert!(install.contains("unbounded.token=t0k-en_ "), "{install}");
     assert!(!install.contains("chainloader"), "{install}");
     for text in [boot(&set, None), boot(&set, Some(true))] {
         assert!(text.contains("chainloader"), "{text}");
@@ -106,9 +106,8 @@ fn the_kernel_gets_the_agreed_command_line() {
         .lines()
         .find(|line| line.contains("linux (http,"))
         .unwrap();
-    let plain = line.replace('\'', "");
     assert_eq!(
-        plain.trim(),
+        line.trim(),
         "if linux (http,10.77.0.1:8880)/vmlinuz unbounded.server=http://10.77.0.1:8880 \
          unbounded.token=t0k-en_ unbounded.mac=52:54:00:77:00:11 \
          ip=10.77.0.11::10.77.0.1:255.255.255.0:::none unbounded.dns=10.77.0.1,9.9.9.9 \
@@ -146,10 +145,7 @@ fn a_hostile_name_stays_one_word_on_one_line() {
     hostile.name = "x\nreboot".to_owned();
     let context = BootContext::new(&hostile, PEER, &server()).unwrap();
     let error = render_boot(&TemplateSet::built_in(), "grub/grub.cfg", &context).unwrap_err();
-    assert!(
-        error.variable().unwrap().contains("machine.name"),
-        "{error}"
-    );
+    assert_eq!(error.variable(), Some("machine.name"));
 }
 
 #[test]
@@ -162,10 +158,7 @@ fn errors_name_template_line_and_variable_but_no_value() {
     let error = render_boot(&set, "grub/grub.cfg", &context).unwrap_err();
     assert_eq!(error.line(), Some(3));
     assert_eq!(error.template(), "grub/grub.cfg.j2");
-    assert!(
-        error.variable().unwrap().contains("machine.serial"),
-        "{error:?}"
-    );
+    assert_eq!(error.variable(), Some("machine.serial"));
     assert!(!error.to_string().contains("t0k-en_"));
 }
 
