@@ -3,6 +3,7 @@
 //! Not the web UI and not the API: its clients are firmware, boot loaders and installers.
 //! Invariant: who asks is decided by the peer's address alone.
 
+mod answer;
 mod body;
 mod conditional;
 mod connection;

@@ -8,34 +8,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::response::Response;
 use axum::routing::{any, get};
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    HeaderMap, HeaderValue, LAST_MODIFIED, RETRY_AFTER,
-};
+use http::header::{ALLOW, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Uri};
 
-use super::body::{Chunks, Record, body, open_part};
-use super::conditional::{Validators, Verdict, evaluate, http_date};
+use super::answer::{Answer, Asked, plain};
 use super::files::{BootFile, BootFiles};
 use super::path::percent_decode;
-use super::range::RangeRequest;
 use crate::directory::{BootDirectory, BootMachine, BootProtocol};
 use crate::source::{FileContent, SourceError};
 
 /// shim, when it came by HTTP, gives up if its revocation files answer 404.
 const EMPTY_REVOCATIONS: &[u8] = b"no revocations here\n";
-/// Seconds after which a client should ask again for an image that is being fetched.
-const RETRY_SECONDS: &str = "5";
-
 #[derive(Clone)]
-struct Boot {
-    directory: Arc<dyn BootDirectory>,
-    files: Arc<BootFiles>,
+pub(crate) struct Boot {
+    pub(crate) directory: Arc<dyn BootDirectory>,
+    pub(crate) files: Arc<BootFiles>,
 }
 
 /// `GET|HEAD /healthz`, `/install/{token}/disk` and every boot file. Needs the peer's address as
@@ -95,7 +86,10 @@ async fn boot_file(
 fn wants_dummy(machine: &BootMachine, path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     match machine.protocol {
-        BootProtocol::Http => name.starts_with("revocations") && name.ends_with(".efi"),
+        BootProtocol::Http => {
+            let stem = name.strip_suffix(".efi");
+            stem.is_some_and(|stem| stem.starts_with("revocations"))
+        }
         BootProtocol::Pxe => false,
     }
 }
@@ -165,137 +159,6 @@ async fn disk(
     answer.send(&request, file).await
 }
 
-/// What matters of a request besides its path.
-struct Asked {
-    method: Method,
-    headers: HeaderMap,
-}
-
-/// One answer to a known machine.
-struct Answer<'a> {
-    boot: &'a Boot,
-    started: Instant,
-    machine: Arc<BootMachine>,
-    peer: Ipv4Addr,
-    file: String,
-}
-
-impl Answer<'_> {
-    async fn send(self, request: &Asked, found: BootFile) -> Response {
-        let validators = Validators {
-            etag: found.etag,
-            modified: found.modified,
-        };
-        let length = found.content.length();
-        let content_type = content_type(&self.file, &found.content);
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        insert(&mut headers, ETAG, &validators.etag);
-        if let Some(modified) = validators.modified {
-            insert(&mut headers, LAST_MODIFIED, &http_date(modified));
-        }
-        let (status, first, count) = match evaluate(&request.headers, &validators, length) {
-            Verdict::NotModified => return self.finish(request, StatusCode::NOT_MODIFIED, headers),
-            Verdict::Send(RangeRequest::Unsatisfiable) => {
-                insert(&mut headers, CONTENT_RANGE, &format!("bytes */{length}"));
-                insert(&mut headers, CONTENT_LENGTH, "0");
-                return self.finish(request, StatusCode::RANGE_NOT_SATISFIABLE, headers);
-            }
-            Verdict::Send(RangeRequest::Whole) => (StatusCode::OK, 0, length),
-            Verdict::Send(RangeRequest::Part { first, last }) => {
-                insert(
-                    &mut headers,
-                    CONTENT_RANGE,
-                    &format!("bytes {first}-{last}/{length}"),
-                );
-                (StatusCode::PARTIAL_CONTENT, first, last - first + 1)
-            }
-        };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        insert(&mut headers, CONTENT_LENGTH, &count.to_string());
-        if request.method == Method::HEAD || count == 0 {
-            return self.finish(request, status, headers);
-        }
-        match chunks(found.content, first, count).await {
-            Ok(chunks) => {
-                let record = self.record(status);
-                respond(status, headers, body(chunks, Some(record)))
-            }
-            Err(error) => {
-                tracing::error!(file = %self.file, error = %error, "file of an image cannot be read");
-                plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read")
-            }
-        }
-    }
-
-    fn refuse(self, request: &Asked, error: &SourceError) -> Response {
-        let status = match error {
-            SourceError::UnknownPeer { .. }
-            | SourceError::NotFound { .. }
-            | SourceError::Refused { .. } => StatusCode::NOT_FOUND,
-            SourceError::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            SourceError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let mut response = plain(status, &error.to_string());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
-        }
-        if request.method != Method::HEAD {
-            drop(self.record(status));
-        }
-        response
-    }
-
-    /// An answer without content; HEAD is no event of a boot.
-    fn finish(self, request: &Asked, status: StatusCode, headers: HeaderMap) -> Response {
-        if request.method != Method::HEAD {
-            drop(self.record(status));
-        }
-        respond(status, headers, Body::empty())
-    }
-
-    fn record(self, status: StatusCode) -> Record {
-        Record {
-            directory: Arc::clone(&self.boot.directory),
-            clock: self.boot.files.clock(),
-            started: self.started,
-            machine: self.machine,
-            peer: self.peer,
-            file: self.file,
-            status: status.as_u16(),
-            sent: 0,
-        }
-    }
-}
-
-async fn chunks(content: FileContent, first: u64, count: u64) -> std::io::Result<Chunks> {
-    match content {
-        FileContent::File { path, .. } => open_part(&path, first, count).await,
-        FileContent::Bytes(bytes) => {
-            let range = usize::try_from(first)
-                .ok()
-                .zip(usize::try_from(first + count).ok());
-            let part = range.filter(|(_, end)| *end <= bytes.len());
-            Ok(Chunks::Memory(
-                part.map(|(start, end)| bytes.slice(start..end)),
-            ))
-        }
-    }
-}
-
-fn content_type(name: &str, content: &FileContent) -> &'static str {
-    match content {
-        FileContent::Bytes(_) => "text/plain; charset=utf-8",
-        FileContent::File { .. } if name.to_ascii_lowercase().ends_with(".efi") => {
-            "application/efi"
-        }
-        FileContent::File { .. } => "application/octet-stream",
-    }
-}
-
 fn is_read(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
@@ -306,29 +169,6 @@ fn method_not_allowed() -> Response {
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
-}
-
-fn plain(status: StatusCode, text: &str) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    respond(status, headers, Body::from(format!("{text}\n")))
-}
-
-fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
-}
-
-fn insert(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
-    // All values are digits, dates and hexadecimal; one that does not fit is left out.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
-    }
 }
 
 /// The peer's IPv4 address, also when the socket is IPv6.

@@ -18,6 +18,7 @@ mod reference;
 mod registry;
 mod source;
 mod store;
+mod tree;
 mod unpack;
 mod unpacked;
 

@@ -82,9 +82,9 @@ impl<R> DigestReader<R> {
 
 impl SourceFailure {
     fn of(error: &io::Error) -> Self {
-        let is_digest = error
-            .get_ref()
-            .is_some_and(|inner| inner.is::<oci_client::errors::DigestError>());
+        let is_digest = error.get_ref().is_some_and(
+            <dyn std::error::Error + Send + Sync>::is::<oci_client::errors::DigestError>,
+        );
         if is_digest {
             Self::Corrupt(error.to_string())
         } else {

@@ -199,7 +199,25 @@ fn kind_of(error: &OciDistributionError) -> Kind {
             code: 404 | 410, ..
         } => Kind::Absent,
         E::ServerError { .. } | E::RequestError(_) | E::IoError(_) => Kind::Away,
-        _ => Kind::Strange,
+        E::ConfigConversionError(_)
+        | E::GenericError(_)
+        | E::HeaderValueError(_)
+        | E::ImageIndexParsingNoPlatformResolverError
+        | E::IncompatibleLayerMediaTypeError(_)
+        | E::JsonError(_)
+        | E::ManifestEncodingError(_)
+        | E::ManifestParsingError(_)
+        | E::PushNoDataError
+        | E::PushLayerNoDataError
+        | E::PullNoLayersError
+        | E::RegistryNoDigestError
+        | E::RegistryNoLocationError
+        | E::RegistryTokenDecodeError(_)
+        | E::SpecViolationError(_)
+        | E::UrlParseError(_)
+        | E::UnsupportedMediaTypeError(_)
+        | E::UnsupportedSchemaVersionError(_)
+        | E::VersionedParsingError(_) => Kind::Strange,
     }
 }
 

@@ -4,7 +4,6 @@
 //! and times of the archive are ignored. Runs on a blocking thread. Invariant: no write goes
 //! through a symbolic link, and none lands outside `<staging>/disk`.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
@@ -14,9 +13,10 @@ use futures::StreamExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_tar::{Archive, Entry, EntryType};
 
-use super::entry::{EntryPath, Whiteout, check_link_target};
+use super::entry::{EntryPath, check_link_target};
 use super::error::ImageError;
 use super::reader::{DigestReader, Gate, GateReader, LayerReader, SourceFailure};
+use super::tree::{Problem, Tree};
 
 /// Bytes the tar parser may read for one header with its extensions.
 const HEADER_BYTES: u64 = 1 << 20;
@@ -57,10 +57,9 @@ pub(crate) async fn unpack_layer<R: AsyncRead + Unpin + Send>(
     let reader = GateReader::new(LayerReader::new(layer.compression, blob), gate.clone());
     let mut archive = Archive::new(reader);
     let mut unpacker = Unpacker {
-        staging,
+        tree: Tree::new(staging),
         budget,
         gate,
-        created: HashSet::new(),
     };
     let outcome = unpacker.run(&mut archive).await;
     let gate = unpacker.gate;
@@ -156,11 +155,9 @@ async fn drain<R: AsyncRead + Unpin>(
 }
 
 struct Unpacker<'a> {
-    staging: &'a Path,
+    tree: Tree<'a>,
     budget: &'a mut Budget,
     gate: Gate,
-    /// Files, links and directories that this layer brought.
-    created: HashSet<PathBuf>,
 }
 
 impl Unpacker<'_> {
@@ -204,64 +201,63 @@ impl Unpacker<'_> {
             entry: name.chars().take(200).collect(),
             problem: problem.to_owned(),
         };
-        let kind = entry.header().entry_type();
-        if matches!(kind, EntryType::XGlobalHeader) {
+        let kind = Kind::of(entry.header().entry_type());
+        if kind == Kind::Global {
             return Ok(());
         }
         let path = EntryPath::parse(&raw).map_err(refuse)?;
         match kind {
-            EntryType::Regular | EntryType::Continuous | EntryType::Directory => {}
-            EntryType::Symlink | EntryType::Link => {}
-            EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                return Err(refuse("is a device or a pipe"));
-            }
-            _ => return Err(refuse("is of a kind that images do not need")),
+            Kind::Device => return Err(refuse("is a device or a pipe")),
+            Kind::Strange => return Err(refuse("is of a kind that images do not need")),
+            Kind::Global | Kind::File | Kind::Directory | Kind::Symlink | Kind::HardLink => {}
         }
-        let Some(relative) = path.below(DISK_DIRECTORY) else {
-            if path.is(DISK_DIRECTORY) && kind != EntryType::Directory {
+        if path.is(DISK_DIRECTORY) {
+            if kind != Kind::Directory {
                 return Err(refuse("replaces the disk directory"));
             }
+            return self
+                .tree
+                .directory(Path::new(""))
+                .map_err(|problem| problem.name(refuse));
+        }
+        let Some(relative) = path.below(DISK_DIRECTORY) else {
             return Ok(());
         };
         if let Some(whiteout) = path.whiteout() {
-            return self
-                .white_out(&relative, &whiteout)
-                .map_err(|problem| problem.name(refuse));
+            let done = self.tree.white_out(&relative, &whiteout);
+            return done.map_err(|problem| problem.name(refuse));
         }
-        if kind == EntryType::Directory {
+        if kind == Kind::Directory {
             return self
+                .tree
                 .directory(&relative)
                 .map_err(|problem| problem.name(refuse));
         }
-        let link = match kind {
-            EntryType::Symlink | EntryType::Link => {
-                let target = entry.link_name_bytes().map_err(Refusal::Read)?;
-                Some(
-                    target
-                        .ok_or_else(|| refuse("is a link to nothing"))?
-                        .into_owned(),
-                )
-            }
-            _ => None,
-        };
+        let link = entry
+            .link_name_bytes()
+            .map_err(Refusal::Read)?
+            .unwrap_or_default()
+            .into_owned();
         let target = self
+            .tree
             .make_way(&relative)
             .map_err(|problem| problem.name(refuse))?;
-        match (kind, link) {
-            (EntryType::Symlink, Some(link)) => {
-                let link =
-                    check_link_target(&link, relative.components().count() - 1).map_err(refuse)?;
+        match kind {
+            Kind::Symlink => {
+                let depth = relative.components().count() - 1;
+                let link = check_link_target(&link, depth).map_err(refuse)?;
                 symlink(link, &target).map_err(|source| Refusal::Write {
                     path: target,
                     source,
                 })
             }
-            (EntryType::Link, Some(link)) => {
+            Kind::HardLink => {
                 let link = EntryPath::parse(&link).map_err(|_| refuse("links out of the image"))?;
                 let source = link
                     .below(DISK_DIRECTORY)
                     .ok_or_else(|| refuse("links out of the disk directory"))?;
                 let source = self
+                    .tree
                     .existing_file(&source)
                     .map_err(|problem| problem.name(refuse))?;
                 fs::hard_link(source, &target).map_err(|source| Refusal::Write {
@@ -269,137 +265,48 @@ impl Unpacker<'_> {
                     source,
                 })
             }
-            _ => write_file(entry, &target, buffer).await,
-        }
-    }
-
-    fn disk(&self) -> PathBuf {
-        self.staging.join(DISK_DIRECTORY)
-    }
-
-    /// Makes the parents of `relative` and removes what a lower layer left there.
-    fn make_way(&mut self, relative: &Path) -> Result<PathBuf, Problem> {
-        if !self.created.insert(relative.to_owned()) {
-            return Err(Problem::Refused("is named twice in one layer"));
-        }
-        if let Some(parent) = relative.parent() {
-            self.directory_path(parent)?;
-        }
-        let target = self.disk().join(relative);
-        match fs::symlink_metadata(&target) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(Problem::Failed(target, source)),
-            Ok(found) if found.is_dir() => {
-                if self
-                    .created
-                    .iter()
-                    .any(|path| path.starts_with(relative) && path != relative)
-                {
-                    return Err(Problem::Refused("replaces a directory of the same layer"));
-                }
-                fs::remove_dir_all(&target).map_err(|e| Problem::Failed(target.clone(), e))?;
-            }
-            Ok(_) => fs::remove_file(&target).map_err(|e| Problem::Failed(target.clone(), e))?,
-        }
-        Ok(target)
-    }
-
-    fn directory(&mut self, relative: &Path) -> Result<(), Problem> {
-        self.directory_path(relative)?;
-        self.created.insert(relative.to_owned());
-        Ok(())
-    }
-
-    /// Creates a directory and its parents; refuses to pass through links and files.
-    fn directory_path(&self, relative: &Path) -> Result<(), Problem> {
-        let mut path = self.disk();
-        let parts = std::iter::once(None).chain(relative.components().map(Some));
-        for part in parts {
-            if let Some(part) = part {
-                path.push(part);
-            }
-            match fs::symlink_metadata(&path) {
-                Ok(found) if found.is_dir() => {}
-                Ok(found) if found.is_symlink() => {
-                    return Err(Problem::Refused("passes through a symbolic link"));
-                }
-                Ok(_) => return Err(Problem::Refused("passes through a file")),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    fs::create_dir(&path).map_err(|e| Problem::Failed(path.clone(), e))?;
-                }
-                Err(source) => return Err(Problem::Failed(path, source)),
+            Kind::File | Kind::Directory | Kind::Device | Kind::Global | Kind::Strange => {
+                write_file(entry, &target, buffer).await
             }
         }
-        Ok(())
-    }
-
-    /// A regular file reached through real directories only.
-    fn existing_file(&self, relative: &Path) -> Result<PathBuf, Problem> {
-        let mut path = self.disk();
-        let parts: Vec<_> = relative.components().collect();
-        for (index, part) in parts.iter().enumerate() {
-            path.push(part);
-            let found = fs::symlink_metadata(&path)
-                .map_err(|_| Problem::Refused("links to a file that is not there"))?;
-            let fits = if index + 1 == parts.len() {
-                found.is_file()
-            } else {
-                found.is_dir()
-            };
-            if !fits {
-                return Err(Problem::Refused(
-                    "links to something that is not a plain file",
-                ));
-            }
-        }
-        Ok(path)
-    }
-
-    /// Removes what a lower layer brought (OCI image specification, layer.md, "Whiteouts").
-    fn white_out(&self, relative: &Path, whiteout: &Whiteout) -> Result<(), Problem> {
-        let parent = relative.parent().unwrap_or(Path::new(""));
-        let directory = self.disk().join(parent);
-        if !self.reaches_directory(parent) {
-            return Ok(());
-        }
-        let victims: Vec<PathBuf> = match whiteout {
-            Whiteout::One(name) => vec![parent.join(name)],
-            Whiteout::Opaque => fs::read_dir(&directory)
-                .and_then(Iterator::collect::<io::Result<Vec<_>>>)
-                .map_err(|e| Problem::Failed(directory, e))?
-                .into_iter()
-                .map(|found| parent.join(found.file_name()))
-                .collect(),
-        };
-        for victim in victims {
-            if self.created.iter().any(|path| path.starts_with(&victim)) {
-                continue;
-            }
-            let path = self.disk().join(victim);
-            let removed = match fs::symlink_metadata(&path) {
-                Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
-                Ok(_) => fs::remove_file(&path),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(error),
-            };
-            removed.map_err(|e| Problem::Failed(path, e))?;
-        }
-        Ok(())
-    }
-
-    fn reaches_directory(&self, relative: &Path) -> bool {
-        let mut path = self.disk();
-        relative.components().all(|part| {
-            path.push(part);
-            fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir())
-        })
     }
 }
 
-/// Refusal of a path, before the entry's name is put to it.
-enum Problem {
-    Refused(&'static str),
-    Failed(PathBuf, io::Error),
+/// What an entry is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Directory,
+    Symlink,
+    HardLink,
+    Device,
+    /// Defaults for later entries; nothing of it matters here.
+    Global,
+    /// Sparse files, volume labels and whatever else there is.
+    Strange,
+}
+
+impl Kind {
+    fn of(entry_type: EntryType) -> Self {
+        if entry_type.is_file() || entry_type.is_contiguous() {
+            Self::File
+        } else if entry_type.is_dir() {
+            Self::Directory
+        } else if entry_type.is_symlink() {
+            Self::Symlink
+        } else if entry_type.is_hard_link() {
+            Self::HardLink
+        } else if entry_type.is_character_special()
+            || entry_type.is_block_special()
+            || entry_type.is_fifo()
+        {
+            Self::Device
+        } else if entry_type.is_pax_global_extensions() {
+            Self::Global
+        } else {
+            Self::Strange
+        }
+    }
 }
 
 impl Problem {

@@ -24,12 +24,17 @@ fn word(
     value: &Value,
     quote: impl Fn(&str) -> Result<String, &'static str>,
 ) -> Result<String, Error> {
-    let text = match value.kind() {
-        ValueKind::String | ValueKind::Number | ValueKind::Bool => value.to_string(),
-        ValueKind::Undefined => return Err(Error::from(ErrorKind::UndefinedError)),
-        kind => return Err(refused(format!("{kind} is not a single word"))),
-    };
-    quote(&text).map_err(|problem| refused(format!("the value {problem}")))
+    if value.is_undefined() {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
+    let kind = value.kind();
+    if !matches!(
+        kind,
+        ValueKind::String | ValueKind::Number | ValueKind::Bool
+    ) {
+        return Err(refused(format!("{kind} is not a single word")));
+    }
+    quote(&value.to_string()).map_err(|problem| refused(format!("the value {problem}")))
 }
 
 /// YAML in flow style: strings in double quotes, lists and maps in brackets.
@@ -57,7 +62,9 @@ fn yaml(value: &Value, depth: usize) -> Result<String, Error> {
             }
             format!("{{{}}}", items.join(", "))
         }
-        kind => return Err(refused(format!("{kind} has no YAML form"))),
+        ValueKind::Bytes | ValueKind::Plain | ValueKind::Invalid | _ => {
+            return Err(refused(format!("{} has no YAML form", value.kind())));
+        }
     })
 }
 

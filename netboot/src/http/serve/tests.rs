@@ -67,21 +67,7 @@ async fn bench(limits: HttpLimits, change: impl FnOnce(&mut BootMachine)) -> Ben
             }),
         }),
     };
-    let mut machine = BootMachine {
-        name: "node-1".to_owned(),
-        leases: vec![Reservation {
-            mac: "52:54:00:77:00:11".parse().unwrap(),
-            ipv4: PEER,
-            subnet_mask: Ipv4Addr::new(255, 0, 0, 0),
-            gateway: None,
-            dns: vec![],
-        }],
-        architecture: Architecture::Amd64,
-        protocol: BootProtocol::Pxe,
-        netboot: Some(netboot),
-        install: Some(install),
-        context: json!({}),
-    };
+    let mut machine = machine(netboot, install);
     change(&mut machine);
     let directory = Arc::new(InMemory::new(vec![machine]));
     let server = ServerContext {
@@ -111,6 +97,24 @@ async fn bench(limits: HttpLimits, change: impl FnOnce(&mut BootMachine)) -> Ben
         images,
         shutdown,
         server: tasks,
+    }
+}
+
+fn machine(netboot: Arc<UnpackedImage>, install: InstallGrant) -> BootMachine {
+    BootMachine {
+        name: "node-1".to_owned(),
+        leases: vec![Reservation {
+            mac: "52:54:00:77:00:11".parse().unwrap(),
+            ipv4: PEER,
+            subnet_mask: Ipv4Addr::new(255, 0, 0, 0),
+            gateway: None,
+            dns: vec![],
+        }],
+        architecture: Architecture::Amd64,
+        protocol: BootProtocol::Pxe,
+        netboot: Some(netboot),
+        install: Some(install),
+        context: json!({}),
     }
 }
 
@@ -353,7 +357,7 @@ async fn grub_cfg_is_rendered_and_the_decision_recorded() {
         unreachable!()
     };
     assert_eq!(decision, BootDecision::Install);
-    assert_eq!(reply.head.contains(&sha256), true);
+    assert!(reply.head.contains(&sha256));
 }
 
 #[tokio::test]
@@ -392,7 +396,7 @@ async fn only_http_boot_gets_dummy_revocations() {
     let pxe = bench(HttpLimits::default(), |_| {}).await;
     assert_eq!(pxe.get("/revocations_sku.efi").await.status, 404);
     let http = bench(HttpLimits::default(), |machine| {
-        machine.protocol = BootProtocol::Http
+        machine.protocol = BootProtocol::Http;
     })
     .await;
     for name in [

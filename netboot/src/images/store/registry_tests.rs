@@ -309,6 +309,25 @@ async fn an_image_goes_through_debians_registry() {
     tokio::time::timeout(Duration::from_secs(60), ready)
         .await
         .expect("the registry starts");
+    push(&client, &base).await;
+    let bench = Bench {
+        host,
+        store,
+        cache,
+        _server: JoinSet::new(),
+    };
+    let found = pull(&bench, "site/boot:v1", Architecture::Arm64, None)
+        .await
+        .unwrap();
+    assert_eq!(found, "arm64");
+    let error = pull(&bench, "site/boot:v9", Architecture::Arm64, None)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), "ImageNotFound");
+}
+
+/// Uploads the made-up image.
+async fn push(client: &reqwest::Client, base: &str) {
     let (mut blobs, mut manifests): (Vec<_>, Vec<_>) = files()
         .await
         .into_iter()
@@ -338,18 +357,4 @@ async fn an_image_goes_through_debians_registry() {
         let done = request.body(bytes).send().await.unwrap();
         assert_eq!(done.status(), 201, "{path}");
     }
-    let bench = Bench {
-        host,
-        store,
-        cache,
-        _server: JoinSet::new(),
-    };
-    let found = pull(&bench, "site/boot:v1", Architecture::Arm64, None)
-        .await
-        .unwrap();
-    assert_eq!(found, "arm64");
-    let error = pull(&bench, "site/boot:v9", Architecture::Arm64, None)
-        .await
-        .unwrap_err();
-    assert_eq!(error.reason(), "ImageNotFound");
 }
