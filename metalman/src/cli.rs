@@ -2,17 +2,19 @@
 //! settings are defined; those are in `config`. Invariant: standard output carries results only,
 //! everything else goes to standard error.
 
+mod timeline;
+
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     config::{self, ConfigArgs},
-    serve, telemetry,
+    serve, supervisor, telemetry,
 };
 
 /// Network boot, power and day-2 operations for the bare-metal machines of one site.
@@ -31,12 +33,17 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Show what happened to a machine: boots, files, installations, power
+    Timeline(timeline::TimelineArgs),
     /// Print the custom resource definitions as YAML
     Crd {
         /// Write one file per definition into this folder instead
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Check the templates of boot files
+    #[command(subcommand)]
+    Templates(TemplatesCommand),
     /// Print the version
     Version,
 }
@@ -47,6 +54,15 @@ enum ConfigCommand {
     Check(Box<ConfigArgs>),
     /// Print a configuration file with every setting, its default and its meaning
     Example,
+}
+
+#[derive(Debug, Subcommand)]
+enum TemplatesCommand {
+    /// Render every template with every sample and name those that fail
+    Check {
+        /// Folder of an unpacked netboot image [default: the templates built in]
+        dir: Option<PathBuf>,
+    },
 }
 
 impl Cli {
@@ -78,7 +94,9 @@ impl Cli {
                 print("the configuration is good\n")
             }
             Command::Config(ConfigCommand::Example) => print(&config::example()),
+            Command::Timeline(args) => timeline::run(args).await,
             Command::Crd { out } => crds(out.as_deref()),
+            Command::Templates(TemplatesCommand::Check { dir }) => check_templates(dir.as_deref()),
             Command::Version => print(concat!("metalman ", env!("CARGO_PKG_VERSION"), "\n")),
         }
     }
@@ -94,6 +112,30 @@ fn crds(out: Option<&Path>) -> Result<()> {
     for (name, yaml) in files {
         let path = dir.join(name);
         std::fs::write(&path, yaml).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn check_templates(dir: Option<&Path>) -> Result<()> {
+    let checked = netboot::render::check_templates(dir).context("load the templates")?;
+    let mut failed = 0_usize;
+    let mut lines = Vec::with_capacity(checked.len());
+    for check in &checked {
+        let verdict = match &check.outcome {
+            Ok(_) => "good".to_owned(),
+            Err(error) => {
+                failed += 1;
+                supervisor::chain(error)
+            }
+        };
+        lines.push(format!(
+            "{} with {}: {verdict}\n",
+            check.template, check.sample
+        ));
+    }
+    print(&lines.concat())?;
+    if failed > 0 {
+        bail!("{failed} of {} renderings failed", checked.len());
     }
     Ok(())
 }

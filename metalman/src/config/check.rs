@@ -10,8 +10,8 @@ use super::{
     checked::{ClusterConfig, Config, DatabaseConfig, DhcpMode, LogConfig, OperationConfig},
     problem::Problems,
     values::{
-        address, count, duration, folder, https_url, plain_http_hosts, port, pull_secret, relays,
-        serve_url, site,
+        address, count, duration, folder, https_url, plain_http_hosts, port, relays, serve_url,
+        site,
     },
     wire::{WireConfig, WireDhcp, WireOperation, defaults},
 };
@@ -38,10 +38,6 @@ impl TryFrom<WireConfig> for Config {
             serve_url: wire.serve_url.as_deref().and_then(|u| serve_url(p, u)),
             database: database(p, &wire, &state_dir),
             default_netboot_image: wire.default_netboot_image.clone(),
-            default_netboot_pull_secret: wire
-                .default_netboot_pull_secret
-                .as_deref()
-                .and_then(|name| pull_secret(p, name)),
             stop_timeout: duration(
                 p,
                 "stop_timeout",

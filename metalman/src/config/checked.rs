@@ -33,8 +33,6 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Netboot image of machines that name none.
     pub default_netboot_image: Option<String>,
-    /// `(namespace, name)` of its pull secret.
-    pub default_netboot_pull_secret: Option<(String, String)>,
     /// Bound of a graceful stop.
     pub stop_timeout: Duration,
     /// How DHCP requests reach us.
@@ -97,11 +95,11 @@ pub enum DatabaseConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationConfig {
     /// External action attempts per target, at least 1.
-    pub max_attempts: u32,
+    pub max_attempts: i32,
     /// Pause between two looks at a running operation.
     pub poll_interval: Duration,
     /// Machines of one operation worked on at the same time, at least 1.
-    pub max_concurrent_machines: u32,
+    pub max_concurrent_machines: usize,
 }
 
 /// Logs.

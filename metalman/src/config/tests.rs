@@ -60,7 +60,6 @@ fn all_mistakes_are_reported_together_with_key_value_and_cure() {
         standalone = true
         kubeconfig = "/etc/kubeconfig"
         database_url = "postgres://metalman:hunter2@db/metalman"
-        default_netboot_pull_secret = "pull"
         stop_timeout = "1h"
         [dhcp]
         interface = "a-name-that-is-too-long"

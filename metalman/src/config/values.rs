@@ -92,21 +92,6 @@ pub(super) fn address(p: &mut Problems, value: &str) -> Ipv4Addr {
     })
 }
 
-pub(super) fn pull_secret(p: &mut Problems, value: &str) -> Option<(String, String)> {
-    let parts = value.split_once('/').filter(|(namespace, name)| {
-        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
-    });
-    if parts.is_none() {
-        p.add(
-            "default_netboot_pull_secret",
-            value,
-            "not NAMESPACE/NAME",
-            "write both parts",
-        );
-    }
-    parts.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
-}
-
 pub(super) fn relays(p: &mut Problems, values: &[String]) -> Vec<Ipv4Addr> {
     let mut relays = Vec::new();
     for value in values {
@@ -153,14 +138,17 @@ pub(super) fn port(p: &mut Problems, key: &'static str, value: Option<i64>) -> u
         })
 }
 
-pub(super) fn count(
+pub(super) fn count<T>(
     p: &mut Problems,
     key: &'static str,
     value: Option<i64>,
-    range: RangeInclusive<u32>,
-) -> u32 {
+    range: RangeInclusive<T>,
+) -> T
+where
+    T: TryFrom<i64> + PartialOrd + Copy + std::fmt::Display,
+{
     let value = value.unwrap_or_default();
-    u32::try_from(value)
+    T::try_from(value)
         .ok()
         .filter(|n| range.contains(n))
         .unwrap_or_else(|| {

@@ -69,7 +69,8 @@ pub struct WireConfig {
         env = "METALMAN_KUBECONFIG"
     )]
     pub kubeconfig: Option<PathBuf>,
-    /// URL of the API server as hosts reach it, if it differs from what the cluster says
+    /// URL of the API server that hosts are told when they join Kubernetes, if it differs from what
+    /// the cluster says
     #[arg(
         long,
         id = "apiserver_url",
@@ -99,13 +100,6 @@ pub struct WireConfig {
     /// Netboot image of machines that name none: a registry reference or oci-layout:DIR
     #[arg(long, id = "default_netboot_image", value_name = "IMAGE")]
     pub default_netboot_image: Option<String>,
-    /// Pull secret for the default netboot image
-    #[arg(
-        long,
-        id = "default_netboot_pull_secret",
-        value_name = "NAMESPACE/NAME"
-    )]
-    pub default_netboot_pull_secret: Option<String>,
     /// How long a graceful stop may take
     #[arg(long, id = "stop_timeout", value_name = "DURATION")]
     pub stop_timeout: Option<String>,
@@ -244,9 +238,6 @@ impl WireConfig {
             database_url: self.database_url.or(below.database_url),
             database_url_file: self.database_url_file.or(below.database_url_file),
             default_netboot_image: self.default_netboot_image.or(below.default_netboot_image),
-            default_netboot_pull_secret: self
-                .default_netboot_pull_secret
-                .or(below.default_netboot_pull_secret),
             stop_timeout: self.stop_timeout.or(below.stop_timeout),
             dhcp: self.dhcp.over(below.dhcp),
             tftp: self.tftp.over(below.tftp),
