@@ -1,0 +1,183 @@
+//! Who may look: a bearer token, in the header or in a cookie set by the log-in form.
+//!
+//! Tokens are compared in constant time and never logged. Invariant: a request without an accepted
+//! token reaches no handler behind this layer.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use sha2::{Digest as _, Sha256};
+
+use super::Ui;
+use super::problem::Problem;
+
+/// The cookie. The prefix makes browsers insist on `Secure`, the whole host and path `/`.
+pub(super) const COOKIE: &str = "__Host-metalman";
+
+/// Scripts, styles and requests only from ourselves; nothing inline, nobody may frame us.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The answer about a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenVerdict {
+    /// It belongs to this user.
+    Accepted {
+        user: String,
+    },
+    Refused,
+    /// Whoever knows does not answer now.
+    Unavailable,
+}
+
+/// Decides about tokens: the local admin token, or a cluster's TokenReview.
+#[async_trait]
+pub trait TokenCheck: Send + Sync + 'static {
+    /// Whether this token may read the site.
+    async fn check(&self, token: &str) -> TokenVerdict;
+}
+
+/// The one token of a standalone site. Keeps only its hash.
+#[derive(Clone)]
+pub struct AdminToken {
+    hash: [u8; 32],
+}
+
+impl AdminToken {
+    /// A check for this token. An empty token accepts nobody.
+    pub fn new(token: &str) -> Self {
+        // No text hashes to zeros, so this refuses everything.
+        let hash = if token.is_empty() {
+            [0; 32]
+        } else {
+            Sha256::digest(token).into()
+        };
+        Self { hash }
+    }
+}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminToken").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TokenCheck for AdminToken {
+    async fn check(&self, token: &str) -> TokenVerdict {
+        let given: [u8; 32] = Sha256::digest(token).into();
+        // Every byte is looked at, and only hashes are compared: time tells nothing.
+        let difference = self
+            .hash
+            .iter()
+            .zip(given)
+            .fold(0, |sum, (a, b)| sum | (a ^ b));
+        if difference == 0 {
+            TokenVerdict::Accepted {
+                user: "admin".to_owned(),
+            }
+        } else {
+            TokenVerdict::Refused
+        }
+    }
+}
+
+/// Lets a request through if its token is accepted.
+pub(super) async fn require(State(ui): State<Ui>, request: Request, next: Next) -> Response {
+    let verdict = match token(request.headers()) {
+        Some(token) => ui.token.check(token).await,
+        None => TokenVerdict::Refused,
+    };
+    match verdict {
+        TokenVerdict::Accepted { .. } => next.run(request).await,
+        TokenVerdict::Refused => refusal(&request),
+        TokenVerdict::Unavailable => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "TokenCheckUnavailable",
+            "the token cannot be checked now, try again",
+        )
+        .into_response(),
+    }
+}
+
+/// Adds to every answer what keeps browsers from doing more than was meant.
+pub(super) async fn harden(request: Request<Body>, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The token of a request: the header is preferred over the cookie.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    bearer.or_else(|| cookie(headers))
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|cookie| cookie.trim().split_once('='))
+        .find_map(|(name, value)| (name == COOKIE).then_some(value))
+}
+
+/// Browsers are sent to the form; programs are told.
+fn refusal(request: &Request) -> Response {
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    let form = format!("/login?next={}", encoded(path));
+    let headers = request.headers();
+    if headers.contains_key("hx-request") {
+        let Ok(form) = HeaderValue::from_str(&form) else {
+            return StatusCode::UNAUTHORIZED.into_response();
+        };
+        return (
+            StatusCode::UNAUTHORIZED,
+            [(HeaderName::from_static("hx-redirect"), form)],
+        )
+            .into_response();
+    }
+    let accepts_pages = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"));
+    if accepts_pages {
+        return Redirect::to(&form).into_response();
+    }
+    let problem = Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "TokenRequired",
+        "send the token as Authorization: Bearer",
+    );
+    ([(header::WWW_AUTHENTICATE, "Bearer")], problem).into_response()
+}
+
+fn encoded(path: &str) -> String {
+    url::form_urlencoded::byte_serialize(path.as_bytes()).collect()
+}
