@@ -1,25 +1,61 @@
 //! Start-up and run of the appliance: one function, read from top to bottom. It wires parts and
 //! decides nothing. Invariant: sockets are bound before tasks start, and systemd hears READY only
-//! after every gate that start-up itself can open is open.
+//! after that.
 
 mod address;
+mod cluster;
 mod database;
+mod firmware;
 mod listen;
+mod news;
+mod review;
 mod state_dir;
+mod view;
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use axum::Router;
+use jiff::SignedDuration;
+use kube::Client;
+use netboot::{
+    dhcp::interface,
+    directory::BootDirectory,
+    http::{BootFiles, HttpLimits},
+    images::{ImageStore, ImageStoreOptions},
+    render::{Renderer, ServerContext},
+};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 use tracing::info;
 
+use self::{
+    cluster::Cluster,
+    firmware::BootSockets,
+    view::{Heard, WebView},
+};
 use crate::{
+    bmc::Bmcs,
+    callbacks::{self, Callbacks, Planner},
     clock,
     config::Config,
+    domain::Limits,
+    driver::{Driver, ImageJobs},
     health::{self, Metrics, Readiness},
+    kube::{secrets::Secrets, watch, writer::Writer},
+    site::{BootView, Site, SiteDirectory},
+    standalone::http as tls,
+    store::Store,
     supervisor::{self, Supervisor},
+    timeline::Recorder,
+    web,
 };
 
+pub use database::open as open_database;
 pub use listen::ListenError;
+
+/// Connections to the web page at once.
+const WEB_CONNECTIONS: usize = 256;
 
 /// Runs the appliance until a signal or a failing task ends it.
 ///
@@ -28,52 +64,256 @@ pub use listen::ListenError;
 pub async fn run(config: Config) -> Result<()> {
     let signals = supervisor::signals().context("take over signals")?;
     let readiness = Readiness::default();
-    let metrics = Metrics::new(clock::now(), readiness.clone());
+    let mut metrics = Metrics::new(clock::now(), readiness.clone());
     let mut supervisor = Supervisor::new(config.stop_timeout);
 
     // Where we are, and what we keep.
     let _lock = state_dir::prepare(&config.state_dir)?;
+    let interfaces = interface::all()?;
     let place = address::place(
         config.bind_address,
         &config.dhcp,
-        &address::interfaces()?,
+        &interfaces,
         address::outbound,
     )?;
+    let server = firmware::server(&config, &place)?;
     let store = database::open(&config.database).await?;
+    let images = open_images(&config).await?;
 
-    // Sockets, before anything runs.
-    let health_listener = listen::tcp(
-        "health and metrics",
-        "--health-port",
-        config.listen(config.health_port),
-    )
-    .await?;
+    // Every socket, before anything answers.
+    let sockets = BootSockets::bind(&config, &place, &server, &mut metrics).await?;
+    let web_page = config.listen(config.web_port);
+    let web_page = listen::tcp("the web page", "--web-port", web_page).await?;
+    let health_page = config.listen(config.health_port);
+    let health_page = listen::tcp("health and metrics", "--health-port", health_page).await?;
 
-    // Tasks.
-    let gate = readiness.gate("store", "not asked yet");
-    let stop = supervisor.stop_token();
-    supervisor.start("store watch", database::watch(store.clone(), gate, stop));
-    let routes = health::router(readiness.clone(), Arc::new(metrics));
-    let stop = supervisor.stop_token();
-    supervisor.start("health", async move {
-        axum::serve(health_listener, routes)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await?;
+    // The API server, and what is known of the site without it.
+    let cluster = cluster::connect(&config, &place, &store, &mut supervisor).await?;
+    let site = Arc::new(Site::new(&config.site));
+    watch::load(&site, &store)
+        .await
+        .context("load the last known site")?;
+    let boot = BootView {
+        site: site.clone(),
+        store: store.clone(),
+        images: images.clone(),
+        default_netboot_image: config.default_netboot_image.clone(),
+        serve_url: server.http_url.clone(),
+    };
+    boot.rebuild(clock::now())
+        .await
+        .context("load the install tokens")?;
+
+    // What is seen at boot: queued by many, written by one task that outlives them.
+    let named = site.clone();
+    let (recorder, recorder_task) = Recorder::new(
+        store.clone(),
+        Arc::new(move |machine| named.running_operation(machine)),
+    );
+    metrics.register_timeline(recorder.clone());
+    let stop = supervisor.foundation_stop_token();
+    supervisor.start_foundation("recorder", async move {
+        recorder_task.run(stop).await;
         Ok(())
     });
-    let stop = supervisor.stop_token();
-    supervisor.start("watchdog", supervisor::feed_watchdog(stop));
+
+    // Those who answer, those who decide, those who show.
+    let parts = Parts {
+        config,
+        site,
+        store,
+        images,
+        boot,
+        recorder,
+        client: cluster.client.clone(),
+    };
+    parts.start_boot_services(&mut supervisor, &readiness, sockets, server);
+    parts.start_engine(&mut supervisor, &readiness)?;
+    parts.start_pages(&mut supervisor, &readiness, web_page, cluster);
+    parts.start_upkeep(&mut supervisor, &readiness);
+    let routes = health::router(readiness, Arc::new(metrics));
+    serve_plain(&mut supervisor, "health", health_page, routes);
 
     supervisor::notify(&[sd_notify::NotifyState::Ready]);
     info!(
-        site.name = %config.site,
+        site.name = %parts.config.site,
         address = %place.address,
         version = env!("CARGO_PKG_VERSION"),
         "metalman started"
     );
     let ended = supervisor.run(signals).await;
-    store.close().await;
+    parts.store.close().await;
     ended?;
     info!("metalman stopped");
     Ok(())
+}
+
+/// What has been opened, for those who start with it.
+struct Parts {
+    config: Config,
+    site: Arc<Site>,
+    store: Store,
+    images: ImageStore,
+    boot: BootView,
+    recorder: Recorder,
+    client: Client,
+}
+
+impl Parts {
+    /// DHCP, TFTP and HTTP for firmware and hosts.
+    fn start_boot_services(
+        &self,
+        supervisor: &mut Supervisor,
+        readiness: &Readiness,
+        sockets: BootSockets,
+        server: ServerContext,
+    ) {
+        let directory: Arc<dyn BootDirectory> =
+            Arc::new(SiteDirectory::new(self.site.clone(), self.recorder.clone()));
+        let renderer = Arc::new(Renderer::new());
+        let planner = Planner::new(
+            self.client.clone(),
+            self.images.clone(),
+            &self.config.site,
+            &server.http_url,
+        );
+        let files = Arc::new(BootFiles::new(
+            directory.clone(),
+            renderer,
+            server,
+            clock::now,
+        ));
+        let callbacks = callbacks::router(Callbacks {
+            site: self.site.clone(),
+            store: self.store.clone(),
+            planner: Arc::new(planner),
+            last: Arc::default(),
+        });
+        let routes = netboot::http::router(directory.clone(), files.clone()).merge(callbacks);
+        serve_plain(supervisor, "HTTP", sockets.http, routes);
+
+        let (stop, known) = (supervisor.stop_token(), directory.clone());
+        supervisor.start("DHCP", async move {
+            sockets.dhcp.run(known, stop).await;
+            Ok(())
+        });
+        let stop = supervisor.stop_token();
+        supervisor.start("TFTP", async move {
+            sockets.tftp.run(directory, files, stop).await;
+            Ok(())
+        });
+        readiness.gate("boot services", "starting").open();
+    }
+
+    /// Watches, driver and status writer.
+    fn start_engine(&self, supervisor: &mut Supervisor, readiness: &Readiness) -> Result<()> {
+        let gate = readiness.gate("site", "waiting for the first list from the API server");
+        let watched = watch::run(
+            self.client.clone(),
+            self.site.clone(),
+            self.store.clone(),
+            move || gate.open(),
+            supervisor.stop_token(),
+        );
+        supervisor.start("watch", watched);
+        let secrets = Secrets::new(self.client.clone());
+        let tasks = TaskTracker::new();
+        let images = self.images.clone();
+        let operation = &self.config.operation;
+        let driver = Driver {
+            site: self.site.clone(),
+            store: self.store.clone(),
+            bmcs: Bmcs::new(self.store.clone()),
+            images: ImageJobs::new(images, secrets.clone(), self.site.clone(), tasks.clone()),
+            secrets,
+            boot: self.boot.clone(),
+            limits: Limits {
+                max_attempts: operation.max_attempts,
+                poll: SignedDuration::try_from(operation.poll_interval)?,
+                ..Limits::default()
+            },
+            max_concurrent: operation.max_concurrent_machines,
+            tasks,
+            busy: Arc::default(),
+        };
+        supervisor.start("driver", driver.run(supervisor.stop_token()));
+        let writer = Writer::new(self.client.clone(), self.site.clone(), self.store.clone());
+        supervisor.start("status writer", writer.run(supervisor.stop_token()));
+        Ok(())
+    }
+
+    /// The web page, and what keeps it fresh.
+    fn start_pages(
+        &self,
+        supervisor: &mut Supervisor,
+        readiness: &Readiness,
+        listener: TcpListener,
+        cluster: Cluster,
+    ) {
+        let heard = Heard::default();
+        let fresh = news::watch(
+            self.store.clone(),
+            self.site.clone(),
+            heard.clone(),
+            self.recorder.clone(),
+            supervisor.stop_token(),
+        );
+        supervisor.start("news", fresh);
+        let view = WebView {
+            site: self.site.clone(),
+            store: self.store.clone(),
+            heard,
+        };
+        let routes = web::router(Arc::new(view), cluster.tokens);
+        let limits = tls::Limits {
+            connections: WEB_CONNECTIONS,
+        };
+        let stop = supervisor.stop_token();
+        supervisor.start("web page", async move {
+            tls::serve(listener, cluster.tls, routes, limits, stop).await;
+            Ok(())
+        });
+        readiness.gate("web page", "starting").open();
+    }
+
+    /// What keeps the process itself in order.
+    fn start_upkeep(&self, supervisor: &mut Supervisor, readiness: &Readiness) {
+        let gate = readiness.gate("store", "not asked yet");
+        let stop = supervisor.stop_token();
+        supervisor.start(
+            "store watch",
+            database::watch(self.store.clone(), gate, stop),
+        );
+        let stop = supervisor.stop_token();
+        supervisor.start("watchdog", supervisor::feed_watchdog(stop));
+    }
+}
+
+fn serve_plain(
+    supervisor: &mut Supervisor,
+    name: &'static str,
+    listener: TcpListener,
+    routes: Router,
+) {
+    let stop = supervisor.stop_token();
+    supervisor.start(name, async move {
+        netboot::http::serve(listener, routes, HttpLimits::default(), stop).await;
+        Ok(())
+    });
+}
+
+/// Loads the image cache, which reads the disk, away from the async threads.
+async fn open_images(config: &Config) -> Result<ImageStore> {
+    let dir = config.cache_dir.clone();
+    let options = ImageStoreOptions {
+        plain_http_hosts: config.plain_http_hosts.clone(),
+        ..ImageStoreOptions::default()
+    };
+    let opened = tokio::task::spawn_blocking(move || ImageStore::open(&dir, options)).await?;
+    opened.with_context(|| {
+        format!(
+            "open the image cache {} (--cache-dir)",
+            config.cache_dir.display()
+        )
+    })
 }

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _, text},
-    metrics::{gauge::ConstGauge, info::Info},
+    metrics::{counter::ConstCounter, gauge::ConstGauge, info::Info},
     registry::Registry,
 };
 
 use super::Readiness;
+use crate::timeline::Recorder;
 
 /// Registry with what every process has: build, start time, readiness.
 #[derive(Debug)]
@@ -42,6 +43,11 @@ impl Metrics {
         &mut self.registry
     }
 
+    /// Shows how many entries of the boot timeline were lost.
+    pub fn register_timeline(&mut self, recorder: Recorder) {
+        self.registry.register_collector(Box::new(Lost(recorder)));
+    }
+
     /// All metrics in the OpenMetrics text format.
     ///
     /// # Errors
@@ -70,5 +76,22 @@ impl Collector for Gates {
             gauge.encode(family.encode_family(&[("gate", name)])?)?;
         }
         Ok(())
+    }
+}
+
+/// Reads the recorder's counter at the moment of the scrape.
+#[derive(Debug)]
+struct Lost(Recorder);
+
+impl Collector for Lost {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let counter = ConstCounter::new(self.0.dropped());
+        let encoder = encoder.encode_descriptor(
+            "timeline_dropped",
+            "Boot events lost because the queue was full or the database did not take them",
+            None,
+            counter.metric_type(),
+        )?;
+        counter.encode(encoder)
     }
 }

@@ -1,19 +1,13 @@
-//! Which of our addresses the machines reach us at, and on which interface it is. Reads the
-//! interfaces of the host once, at start-up; not a watch. Invariant: never guesses between several
+//! Which of our addresses the machines reach us at, and on which interface it is. Not a watch: the
+//! interfaces are read once, at start-up. Invariant: never guesses between several
 //! equally good answers.
 
 use std::net::{Ipv4Addr, UdpSocket};
 
 use anyhow::{Context, Result, anyhow, bail};
+use netboot::dhcp::interface::Interface;
 
 use crate::config::DhcpMode;
-
-/// One IPv4 address of one interface of this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct InterfaceAddress {
-    pub(super) interface: String,
-    pub(super) address: Ipv4Addr,
-}
 
 /// Where we are in the boot network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,23 +18,6 @@ pub(super) struct Place {
     pub(super) interface: Option<String>,
 }
 
-/// The IPv4 addresses of this host.
-///
-/// # Errors
-/// The kernel does not tell.
-pub(super) fn interfaces() -> Result<Vec<InterfaceAddress>> {
-    let all = nix::ifaddrs::getifaddrs().context("list the interfaces of this host")?;
-    Ok(all
-        .filter_map(|entry| {
-            let address = entry.address?.as_sockaddr_in()?.ip();
-            Some(InterfaceAddress {
-                interface: entry.interface_name,
-                address,
-            })
-        })
-        .collect())
-}
-
 /// Finds our place from the bind address, the DHCP mode and what the host has.
 ///
 /// # Errors
@@ -48,7 +25,7 @@ pub(super) fn interfaces() -> Result<Vec<InterfaceAddress>> {
 pub(super) fn place(
     bind: Ipv4Addr,
     dhcp: &DhcpMode,
-    interfaces: &[InterfaceAddress],
+    interfaces: &[Interface],
     outbound: impl FnOnce() -> Result<Ipv4Addr>,
 ) -> Result<Place> {
     match dhcp {
@@ -81,7 +58,7 @@ pub(super) fn place(
                 bind
             };
             let found = interfaces.iter().find(|entry| entry.address == address);
-            let interface = found.map(|entry| entry.interface.clone()).ok_or_else(|| {
+            let interface = found.map(|entry| entry.name.clone()).ok_or_else(|| {
                 anyhow!(
                     "no interface has the address {address}; set --dhcp-interface, or \
                      --bind-address to one that `ip addr` lists"
@@ -95,8 +72,8 @@ pub(super) fn place(
     }
 }
 
-fn only_address(name: &str, interfaces: &[InterfaceAddress]) -> Result<Ipv4Addr> {
-    let mut of_name = interfaces.iter().filter(|entry| entry.interface == name);
+fn only_address(name: &str, interfaces: &[Interface]) -> Result<Ipv4Addr> {
+    let mut of_name = interfaces.iter().filter(|entry| entry.name == name);
     match (of_name.next(), of_name.next()) {
         (Some(one), None) => Ok(one.address),
         (Some(_), Some(_)) => {
@@ -135,15 +112,15 @@ mod tests {
     const RACK: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
     const OFFICE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 5);
 
-    fn host() -> Vec<InterfaceAddress> {
+    fn host() -> Vec<Interface> {
         [
             ("eth0", OFFICE),
             ("br0", RACK),
             ("two", RACK),
             ("two", OFFICE),
         ]
-        .map(|(interface, address)| InterfaceAddress {
-            interface: interface.to_owned(),
+        .map(|(name, address)| Interface {
+            name: name.to_owned(),
             address,
         })
         .to_vec()
@@ -184,14 +161,5 @@ mod tests {
         );
         let refusal = find(Ipv4Addr::LOCALHOST, &DhcpMode::AutoInterface).unwrap_err();
         assert!(refusal.contains("--dhcp-interface"), "{refusal}");
-    }
-
-    #[test]
-    fn this_host_has_a_loopback_address() {
-        let all = interfaces().unwrap();
-        assert!(
-            all.iter().any(|entry| entry.address == Ipv4Addr::LOCALHOST),
-            "{all:?}"
-        );
     }
 }

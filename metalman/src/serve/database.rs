@@ -17,7 +17,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// With the setting to look at.
-pub(super) async fn open(config: &DatabaseConfig) -> Result<Store> {
+pub async fn open(config: &DatabaseConfig) -> Result<Store> {
     let (url, setting) = match config {
         DatabaseConfig::Url(url) => (url.as_str(), "--database-url, --state-dir"),
         DatabaseConfig::Secret(url) => (url.expose_secret(), "--database-url-file"),

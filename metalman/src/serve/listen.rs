@@ -22,6 +22,19 @@ pub struct ListenError {
 }
 
 impl ListenError {
+    /// A TCP socket of `service`, whose port is set by `flag`.
+    pub fn tcp(
+        service: &'static str,
+        flag: &'static str,
+        address: impl Into<SocketAddr>,
+        source: io::Error,
+    ) -> Self {
+        Self {
+            protocol: "tcp",
+            ..Self::udp(service, flag, address, source)
+        }
+    }
+
     /// A UDP socket of `service`, whose port is set by `flag`.
     pub fn udp(
         service: &'static str,
@@ -50,13 +63,7 @@ pub(super) async fn tcp(
 ) -> Result<TcpListener, ListenError> {
     let listener = TcpListener::bind(address)
         .await
-        .map_err(|source| ListenError {
-            service,
-            address: address.into(),
-            protocol: "tcp",
-            flag,
-            source,
-        })?;
+        .map_err(|source| ListenError::tcp(service, flag, address, source))?;
     info!(%address, "listening for {service}");
     Ok(listener)
 }

@@ -15,7 +15,7 @@ use kube::config::{
     AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
 use rustls::ServerConfig;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sqlx::AnyPool;
 use tokio::net::TcpListener;
@@ -104,6 +104,7 @@ pub struct Api {
     names: Vec<String>,
     address: SocketAddr,
     identity: Identity,
+    tls: Arc<ArcSwap<ServerConfig>>,
     catalog: Arc<Catalog>,
     hub: Arc<Hub>,
     submitter: Submitter,
@@ -127,6 +128,7 @@ impl Api {
         let names = certificate_names(&config);
         let identity = Identity::open(&config.state_dir, &names, (config.clock)())
             .map_err(ApiFailure::Identity)?;
+        let tls = identity.tls().map_err(ApiFailure::Identity)?;
         let listen = |source| ApiFailure::Listen {
             bind: config.bind,
             source,
@@ -137,6 +139,7 @@ impl Api {
             names,
             address,
             identity,
+            tls: Arc::new(ArcSwap::from_pointee(tls)),
             catalog,
             hub,
             submitter,
@@ -230,6 +233,16 @@ impl Api {
         router(self.server())
     }
 
+    /// The administrator's token.
+    pub fn admin_token(&self) -> &SecretString {
+        &self.identity.admin_token
+    }
+
+    /// The certificate it is served with; replaced when it is renewed, so that others can use it too.
+    pub fn tls(&self) -> Arc<ArcSwap<ServerConfig>> {
+        Arc::clone(&self.tls)
+    }
+
     /// Who may ask; the web interface logs people in with it.
     pub fn access(&self) -> Access {
         Access::new(self.identity.admin_token.expose_secret())
@@ -258,8 +271,7 @@ impl Api {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let (writer, listener) = once.ok_or(ApiFailure::RunTwice)?;
-        let tls = self.identity.tls().map_err(ApiFailure::Identity)?;
-        let tls = Arc::new(ArcSwap::from_pointee(tls));
+        let tls = Arc::clone(&self.tls);
         let limits = Limits {
             connections: self.config.max_connections,
         };

@@ -1,0 +1,66 @@
+//! Tells the process what the store has learnt. Evidence and reports reach the store on several
+//! ways; this is the one place that wakes the others about them. Invariant: only reads.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::view::Heard;
+use crate::{
+    site::Site,
+    store::{Store, StoreError},
+    supervisor::chain,
+    timeline::Recorder,
+};
+
+/// Longest pause between two looks; the recorder's batches are seen at once.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Entries read at one time, and looked back at a start.
+const ENTRIES: u32 = 2000;
+
+/// Looks for new entries until `stop`; notes who was heard and wakes the engine and the pages.
+pub(super) async fn watch(
+    store: Store,
+    site: Arc<Site>,
+    heard: Heard,
+    recorder: Recorder,
+    stop: CancellationToken,
+) -> Result<()> {
+    let mut written = recorder.written();
+    let mut tick = tokio::time::interval(LOOK_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut seen = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = tick.tick() => {}
+            Ok(()) = written.changed() => {}
+        }
+        match look(&store, &heard, seen).await {
+            Ok(last) => {
+                if seen.replace(last).is_some_and(|before| before != last) {
+                    site.poke();
+                }
+            }
+            Err(error) => {
+                warn!(error = %chain(&error), "could not read the timeline, will look again");
+            }
+        }
+    }
+}
+
+/// Takes in what came after `seen`; returns the id of the last entry.
+async fn look(store: &Store, heard: &Heard, seen: Option<i64>) -> Result<i64, StoreError> {
+    let timeline = store.timeline();
+    let after = match seen {
+        Some(id) => id,
+        None => timeline.last_id().await?.saturating_sub(i64::from(ENTRIES)),
+    };
+    let entries = timeline.list_since(after, ENTRIES).await?;
+    heard.take(&entries);
+    Ok(entries
+        .last()
+        .map_or(after.max(seen.unwrap_or(0)), |entry| entry.id))
+}

@@ -1,0 +1,83 @@
+//! Who may look at the web page when a cluster says so: the token is reviewed by the cluster, and
+//! its user must be allowed to list Machines. Invariant: a token is sent to the API server only.
+
+use async_trait::async_trait;
+use k8s_openapi::api::{
+    authentication::v1::{TokenReview, TokenReviewSpec, UserInfo},
+    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+};
+use kube::{Api, Client, api::PostParams};
+use tracing::warn;
+
+use crate::web::{TokenCheck, TokenVerdict};
+
+/// Asks the cluster about tokens.
+#[derive(Clone)]
+pub(super) struct ClusterTokens {
+    client: Client,
+}
+
+impl ClusterTokens {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    async fn user(&self, token: &str) -> kube::Result<Option<UserInfo>> {
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                token: token.to_owned(),
+                ..TokenReviewSpec::default()
+            },
+            ..TokenReview::default()
+        };
+        let api: Api<TokenReview> = Api::all(self.client.clone());
+        let status = api.create(&PostParams::default(), &review).await?.status;
+        Ok(status
+            .filter(|status| status.authenticated == Some(true))
+            .and_then(|s| s.user))
+    }
+
+    async fn may_list_machines(&self, user: &UserInfo) -> kube::Result<bool> {
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: user.username.clone(),
+                groups: user.groups.clone(),
+                uid: user.uid.clone(),
+                extra: user.extra.clone(),
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some("unbounded-cloud.io".to_owned()),
+                    resource: Some("machines".to_owned()),
+                    verb: Some("list".to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let api: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let status = api.create(&PostParams::default(), &review).await?.status;
+        Ok(status.is_some_and(|status| status.allowed))
+    }
+
+    async fn verdict(&self, token: &str) -> kube::Result<TokenVerdict> {
+        let Some(user) = self.user(token).await? else {
+            return Ok(TokenVerdict::Refused);
+        };
+        if !self.may_list_machines(&user).await? {
+            return Ok(TokenVerdict::Refused);
+        }
+        Ok(TokenVerdict::Accepted {
+            user: user.username.unwrap_or_default(),
+        })
+    }
+}
+
+#[async_trait]
+impl TokenCheck for ClusterTokens {
+    async fn check(&self, token: &str) -> TokenVerdict {
+        self.verdict(token).await.unwrap_or_else(|error| {
+            warn!(%error, "the cluster could not review a token");
+            TokenVerdict::Unavailable
+        })
+    }
+}

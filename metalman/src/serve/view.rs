@@ -1,0 +1,277 @@
+//! The site view in the words of the web page. Reads memory only, apart from the timeline.
+//! Invariant: shows what is known and decides nothing.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use metalman_api::{
+    machine::{Machine, MachineStatus},
+    operation::{MachineOperation, Stage, TargetStatus},
+};
+use tokio::sync::watch;
+
+use crate::{
+    domain::facts,
+    site::Site,
+    store::{Store, TimelineEntry},
+    web::{
+        Fact, MachineFacts, MachineRow, PastOperation, Power, RunningOperation, SiteView, ViewError,
+    },
+};
+
+/// When each machine was last heard of, by name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard(Arc<RwLock<HashMap<String, Timestamp>>>);
+
+impl Heard {
+    /// Takes in entries of the timeline.
+    pub(super) fn take(&self, entries: &[TimelineEntry]) {
+        let mut heard = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries {
+            let last = heard.entry(entry.machine.clone()).or_insert(entry.at);
+            *last = entry.at.max(*last);
+        }
+    }
+
+    fn last(&self, machine: &str) -> Option<Timestamp> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(machine)
+            .copied()
+    }
+}
+
+/// What the pages are made of.
+#[derive(Debug, Clone)]
+pub(super) struct WebView {
+    pub(super) site: Arc<Site>,
+    pub(super) store: Store,
+    pub(super) heard: Heard,
+}
+
+#[async_trait]
+impl SiteView for WebView {
+    fn site(&self) -> String {
+        self.site.name().to_owned()
+    }
+
+    fn machines(&self) -> Vec<MachineRow> {
+        let operations = self.site.operations();
+        let row = |machine: &Arc<Machine>| self.row(machine, &operations);
+        self.site.owned_machines().iter().map(row).collect()
+    }
+
+    fn machine(&self, name: &str) -> Option<MachineFacts> {
+        let machine = self
+            .site
+            .owned_machines()
+            .into_iter()
+            .find(|m| name_of(m) == name)?;
+        let operations = self.site.operations();
+        let mut past: Vec<_> = operations.iter().filter_map(|o| past(o, name)).collect();
+        past.sort_by_key(|operation| std::cmp::Reverse(operation.ended_at));
+        Some(MachineFacts {
+            row: self.row(&machine, &operations),
+            facts: facts_of(&machine),
+            operations: past,
+        })
+    }
+
+    async fn timeline(
+        &self,
+        machine: &str,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<TimelineEntry>, ViewError> {
+        Ok(self.store.timeline().list(machine, before, limit).await?)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.site.changes()
+    }
+}
+
+impl WebView {
+    fn row(&self, machine: &Machine, operations: &[Arc<MachineOperation>]) -> MachineRow {
+        let name = name_of(machine).to_owned();
+        let memory = self.site.memory(&name);
+        let status = machine.status.clone().unwrap_or_default();
+        let running = operations.iter().find_map(|o| running(o, &name));
+        let problem = self
+            .site
+            .conflict_of(&name)
+            .or_else(|| memory.trouble.map(|trouble| trouble.message))
+            .or_else(|| failure(&status));
+        MachineRow {
+            power: memory
+                .power
+                .map_or(Power::Unknown, |reading| power(reading.value)),
+            phase: status.phase.unwrap_or_default(),
+            operation: running,
+            last_seen: self.heard.last(&name),
+            problem,
+            name,
+        }
+    }
+}
+
+fn name_of(machine: &Machine) -> &str {
+    machine.metadata.name.as_deref().unwrap_or_default()
+}
+
+fn power(power: facts::Power) -> Power {
+    match power {
+        facts::Power::On => Power::On,
+        facts::Power::Off => Power::Off,
+        facts::Power::Other => Power::Unknown,
+    }
+}
+
+fn failure(status: &MachineStatus) -> Option<String> {
+    use metalman_api::machine::MachinePhase as Phase;
+    match status.phase? {
+        Phase::Failed => status.message.clone(),
+        Phase::Pending | Phase::Rebooting | Phase::Provisioning | Phase::Joining | Phase::Ready => {
+            None
+        }
+    }
+}
+
+fn target<'o>(operation: &'o MachineOperation, machine: &str) -> Option<&'o TargetStatus> {
+    operation
+        .status
+        .as_ref()?
+        .targets
+        .iter()
+        .find(|target| target.machine_ref == machine)
+}
+
+fn running(operation: &MachineOperation, machine: &str) -> Option<RunningOperation> {
+    let target = target(operation, machine).filter(|target| !target.phase.is_terminal())?;
+    Some(RunningOperation {
+        name: operation.metadata.name.clone()?,
+        kind: operation.spec.operation_kind.as_str().to_owned(),
+        stage: target.stage.map_or("Waiting", words).to_owned(),
+        percent: target
+            .percent
+            .and_then(|percent| u8::try_from(percent).ok()),
+        waits_for: target.message.clone(),
+        deadline: target.deadline.as_ref().map(|time| time.0),
+    })
+}
+
+fn past(operation: &MachineOperation, machine: &str) -> Option<PastOperation> {
+    let target = target(operation, machine).filter(|target| target.phase.is_terminal())?;
+    Some(PastOperation {
+        name: operation.metadata.name.clone()?,
+        kind: operation.spec.operation_kind.as_str().to_owned(),
+        phase: target.phase,
+        message: target.message.clone(),
+        started_at: target.started_at.as_ref().map(|time| time.0),
+        ended_at: target.completed_at.as_ref().map(|time| time.0),
+    })
+}
+
+fn words(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Preparing => "Preparing images",
+        Stage::PoweringOff => "Powering off",
+        Stage::WaitingOff => "Waiting for power off",
+        Stage::SettingBoot => "Setting the boot override",
+        Stage::PoweringOn => "Powering on",
+        Stage::WaitingOn => "Waiting for power on",
+        Stage::WaitingRepave => "Installing",
+        Stage::ClearingBoot => "Removing the boot override",
+        Stage::WaitingBoot => "Waiting for the first boot",
+        Stage::WaitingCloudInit => "Waiting for cloud-init",
+        Stage::WaitingNode => "Waiting for the Node",
+    }
+}
+
+fn facts_of(machine: &Machine) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut add = |label: &str, value: Option<String>| {
+        if let Some(value) = value {
+            facts.push(Fact {
+                label: label.to_owned(),
+                value,
+            });
+        }
+    };
+    if let Some(pxe) = &machine.spec.pxe {
+        for lease in &pxe.dhcp_leases {
+            add("Network", Some(format!("{} at {}", lease.ipv4, lease.mac)));
+        }
+        add(
+            "BMC",
+            pxe.redfish.as_ref().map(|redfish| redfish.url.clone()),
+        );
+        add("Image", pxe.image.clone());
+    }
+    let status = machine.status.clone().unwrap_or_default();
+    add("Installed image", status.image.map(|image| image.digest));
+    if let Some(boot) = status.boot {
+        add("Kernel", boot.kernel);
+        add("Boot id", Some(boot.boot_id));
+        add("Running since", boot.since.map(|since| since.0.to_string()));
+    }
+    add("Agent", status.agent.and_then(|agent| agent.version));
+    let fingerprint = status.redfish.and_then(|redfish| redfish.cert_fingerprint);
+    add("BMC certificate", fingerprint);
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_running_and_a_past_operation_are_shown_with_their_machine() {
+        let site = Arc::new(Site::new("lab"));
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        let view = WebView {
+            site: site.clone(),
+            store,
+            heard: Heard::default(),
+        };
+        let machine = json!({
+            "apiVersion": "unbounded-cloud.io/v1alpha3", "kind": "Machine",
+            "metadata": { "name": "node-1", "labels": { "unbounded-cloud.io/site": "lab" } },
+            "spec": { "pxe": { "dhcpLeases": [
+                { "ipv4": "10.0.0.11", "mac": "52:54:00:00:00:01", "subnetMask": "255.255.255.0" }
+            ] } },
+            "status": { "phase": "Provisioning" },
+        });
+        site.apply_machine(serde_json::from_value(machine).unwrap());
+        for (name, phase, stage) in [
+            ("now", "InProgress", Some("WaitingRepave")),
+            ("then", "Complete", None),
+        ] {
+            let operation = json!({
+                "apiVersion": "unbounded-cloud.io/v1alpha3", "kind": "MachineOperation",
+                "metadata": { "name": name },
+                "spec": { "machineRef": "node-1", "operationKind": "HostReplace" },
+                "status": { "phase": phase, "targets": [
+                    { "machineRef": "node-1", "phase": phase, "stage": stage, "percent": 40 }
+                ] },
+            });
+            site.apply_operation(serde_json::from_value(operation).unwrap());
+        }
+        let facts = view.machine("node-1").unwrap();
+        let running = facts.row.operation.unwrap();
+        assert_eq!((running.name.as_str(), running.percent), ("now", Some(40)));
+        assert_eq!(running.stage, "Installing");
+        assert_eq!(facts.operations.len(), 1);
+        assert_eq!(facts.operations[0].name, "then");
+        assert_eq!(facts.facts[0].value, "10.0.0.11 at 52:54:00:00:00:01");
+        assert_eq!(view.machines().len(), 1);
+        assert!(view.machine("node-2").is_none());
+    }
+}
