@@ -61,7 +61,7 @@ async fn a_repave_completes_on_proof_and_boots_from_disk_ever_after() -> Result<
     host.write_image(&token, "installer", &plan).await?;
     rack.reaches("replace", Stage::WaitingBoot).await?;
     ensure!(
-        !rack.bmc.boot().is_set(),
+        rack.bmc.boot().enabled == bmcsim::Enabled::Disabled,
         "the boot override is removed: {:?}",
         rack.bmc.boot()
     );
