@@ -213,7 +213,7 @@ fn story() -> Vec<TimelineEntry> {
         .map(|(id, (seconds, source, text))| TimelineEntry {
             id,
             machine: "node-1".into(),
-            at: ago(seconds) + SignedDuration::from_millis(137 * id % 1000),
+            at: ago(seconds) + SignedDuration::from_millis(27 * id),
             source,
             text: text.into(),
             detail: json!({}),

@@ -307,8 +307,8 @@ async fn static_files_are_open_and_kept_by_browsers() {
     assert_eq!(ask(&router, missing).await.status, StatusCode::NOT_FOUND);
 }
 
-/// `cargo test -p metalman --lib serve_the_sample_site -- --ignored`, then look at
-/// <http://127.0.0.1:8099/>. Every request is let in.
+/// `cargo test -p metalman --lib serve_the_sample_site -- --ignored --nocapture` prints an address
+/// to look at. Every request is let in.
 #[tokio::test]
 #[ignore = "serves a made-up site for looking at the pages, until stopped"]
 async fn serve_the_sample_site() {
@@ -320,9 +320,10 @@ async fn serve_the_sample_site() {
             request
         },
     ));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:8099")
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a free port");
+    println!("http://{}/", listener.local_addr().expect("is bound"));
     let mut ticks = tokio::time::interval(std::time::Duration::from_secs(2));
     let changing = async {
         loop {

@@ -274,12 +274,16 @@ fn relative(at: Timestamp, now: Timestamp) -> String {
 /// Seconds in the one or two units that matter.
 fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
+    let two = |unit: i64, name: &str, part: i64, part_name: &str| match seconds % unit / part {
+        0 => format!("{} {name}", seconds / unit),
+        rest => format!("{} {name} {rest} {part_name}", seconds / unit),
+    };
     match seconds {
         0..60 => format!("{seconds} s"),
-        60..600 if seconds % 60 != 0 => format!("{} min {} s", seconds / 60, seconds % 60),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+        60..600 => two(60, "min", 1, "s"),
+        600..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => two(3600, "h", 60, "min"),
+        _ => two(86_400, "d", 3600, "h"),
     }
 }
 
@@ -304,6 +308,7 @@ mod tests {
             (1800, "30 min"),
             (3700, "1 h 1 min"),
             (90_000, "1 d 1 h"),
+            (86_700, "1 d"),
         ] {
             assert_eq!(span(seconds), words);
         }
