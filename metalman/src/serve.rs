@@ -251,11 +251,13 @@ impl Parts {
         cluster: Cluster,
     ) {
         let heard = Heard::default();
+        let (told, changes) = tokio::sync::watch::channel(0);
         let fresh = news::watch(
             self.store.clone(),
             self.site.clone(),
             heard.clone(),
             self.recorder.clone(),
+            told,
             supervisor.stop_token(),
         );
         supervisor.start("news", fresh);
@@ -263,6 +265,7 @@ impl Parts {
             site: self.site.clone(),
             store: self.store.clone(),
             heard,
+            changes,
         };
         let routes = web::router(Arc::new(view), cluster.tokens);
         let limits = tls::Limits {

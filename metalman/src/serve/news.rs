@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -20,15 +21,18 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Entries read at one time, and looked back at a start.
 const ENTRIES: u32 = 2000;
 
-/// Looks for new entries until `stop`; notes who was heard and wakes the engine and the pages.
+/// Looks for new entries until `stop`; notes who was heard, wakes the engine, and tells the pages
+/// of every change. The end of `pages` lets open event streams end, so that the stop is quick.
 pub(super) async fn watch(
     store: Store,
     site: Arc<Site>,
     heard: Heard,
     recorder: Recorder,
+    pages: watch::Sender<u64>,
     stop: CancellationToken,
 ) -> Result<()> {
     let mut written = recorder.written();
+    let mut changes = site.changes();
     let mut tick = tokio::time::interval(LOOK_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut seen = None;
@@ -37,6 +41,10 @@ pub(super) async fn watch(
             () = stop.cancelled() => return Ok(()),
             _ = tick.tick() => {}
             Ok(()) = written.changed() => {}
+            Ok(()) = changes.changed() => {
+                pages.send_modify(|count| *count += 1);
+                continue;
+            }
         }
         match look(&store, &heard, seen).await {
             Ok(last) => {

@@ -52,6 +52,7 @@ pub(super) struct WebView {
     pub(super) site: Arc<Site>,
     pub(super) store: Store,
     pub(super) heard: Heard,
+    pub(super) changes: watch::Receiver<u64>,
 }
 
 #[async_trait]
@@ -92,7 +93,7 @@ impl SiteView for WebView {
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        self.site.changes()
+        self.changes.clone()
     }
 }
 
@@ -240,6 +241,7 @@ mod tests {
             site: site.clone(),
             store,
             heard: Heard::default(),
+            changes: watch::channel(0).1,
         };
         let machine = json!({
             "apiVersion": "unbounded-cloud.io/v1alpha3", "kind": "Machine",
