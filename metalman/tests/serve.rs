@@ -1,0 +1,181 @@
+//! The program as people start it: `metalman serve --standalone`, from nothing to ready to gone.
+
+use std::{
+    net::{TcpListener, UdpSocket},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, Command},
+    time::{interval, timeout},
+};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The flags of one appliance on the loopback, with ports nobody else has.
+struct Appliance {
+    flags: Vec<(&'static str, u16)>,
+}
+
+impl Appliance {
+    fn new() -> Self {
+        let tcp = ["--http-port", "--health-port", "--api-port", "--web-port"];
+        let udp = ["--dhcp-port", "--tftp-port"];
+        // All are held until all are chosen, so that they differ.
+        let tcp: Vec<_> = tcp
+            .iter()
+            .map(|flag| (*flag, TcpListener::bind("127.0.0.1:0").unwrap()))
+            .collect();
+        let udp: Vec<_> = udp
+            .iter()
+            .map(|flag| (*flag, UdpSocket::bind("127.0.0.1:0").unwrap()))
+            .collect();
+        let tcp = tcp
+            .iter()
+            .map(|(flag, s)| (*flag, s.local_addr().unwrap().port()));
+        let udp = udp
+            .iter()
+            .map(|(flag, s)| (*flag, s.local_addr().unwrap().port()));
+        Self {
+            flags: tcp.chain(udp).collect(),
+        }
+    }
+
+    fn port(&self, flag: &str) -> u16 {
+        self.flags.iter().find(|(name, _)| *name == flag).unwrap().1
+    }
+
+    fn start(&self, state_dir: &Path) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_metalman"));
+        command.args([
+            "serve",
+            "--standalone",
+            "--site",
+            "lab",
+            "--bind-address",
+            "127.0.0.1",
+        ]);
+        command.arg("--state-dir").arg(state_dir);
+        for (flag, port) in &self.flags {
+            command.arg(flag).arg(port.to_string());
+        }
+        command
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Status line and body of a page of the health port; `None` while nobody listens.
+    async fn ask(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port("--health-port")))
+            .await
+            .ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
+    }
+
+    async fn ready(&self) {
+        let mut tick = interval(Duration::from_millis(50));
+        let until_ready = async {
+            loop {
+                tick.tick().await;
+                if self
+                    .ask("/readyz")
+                    .await
+                    .is_some_and(|a| a.starts_with("HTTP/1.1 200"))
+                {
+                    return;
+                }
+            }
+        };
+        timeout(DEADLINE, until_ready).await.expect("ready in time");
+    }
+}
+
+async fn end(child: Child) -> (Option<i32>, String) {
+    let output = timeout(DEADLINE, child.wait_with_output())
+        .await
+        .expect("ends in time")
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+async fn terminate(child: Child) -> (Option<i32>, String) {
+    let pid = child.id().unwrap().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
+    end(child).await
+}
+
+#[tokio::test]
+async fn it_starts_from_nothing_gets_ready_and_stops_when_asked() {
+    let state = tempfile::tempdir().unwrap();
+    let appliance = Appliance::new();
+    for _start in ["first", "second, on what the first one left"] {
+        let child = appliance.start(state.path());
+        appliance.ready().await;
+        for secret in ["kubeconfig", "admin.token", "metalman.db"] {
+            let mode = std::fs::metadata(state.path().join(secret))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600, "{secret}");
+        }
+        let metrics = appliance.ask("/metrics").await.unwrap();
+        assert!(
+            metrics.contains("metalman_ready{gate=\"boot services\"} 1"),
+            "{metrics}"
+        );
+        assert!(
+            metrics.contains("metalman_dhcp_receive_errors_total 0"),
+            "{metrics}"
+        );
+        let (code, log) = terminate(child).await;
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("metalman stopped"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_use_is_named_with_the_flag() {
+    let (state, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = Appliance::new();
+    let running = first.start(state.path());
+    first.ready().await;
+    let (code, log) = end(Appliance::new().start(state.path())).await;
+    assert_eq!(code, Some(1));
+    assert!(
+        log.contains("another metalman uses") && log.contains("--state-dir"),
+        "{log}"
+    );
+    for flag in first.flags.iter().map(|(flag, _)| *flag) {
+        let mut second = Appliance::new();
+        second.flags.retain(|(name, _)| *name != flag);
+        second.flags.push((flag, first.port(flag)));
+        let (code, log) = end(second.start(other.path())).await;
+        assert_eq!(code, Some(1), "{flag}: {log}");
+        assert!(
+            log.contains("the port is in use") && log.contains(flag),
+            "{flag}: {log}"
+        );
+    }
+    assert_eq!(terminate(running).await.0, Some(0));
+}
