@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{EVENT_SLOT, NAMESPACES};
+use super::fields::Fields as _;
 use super::http::{Access, Limits, Server, router, serve};
 use super::hub::Hub;
 use super::identity::{Identity, IdentityError, write_private};
@@ -221,8 +222,11 @@ impl Api {
     pub fn write_kubeconfig(&self, path: &Path, server_url: &str) -> Result<(), IdentityError> {
         let mut config = json!(self.kubeconfig_for(server_url));
         // Secrets do not serialise by themselves.
-        config["users"] = json!([{"name": "admin",
-            "user": {"token": self.identity.admin_token.expose_secret()}}]);
+        config.set(
+            "users",
+            json!([{"name": "admin",
+            "user": {"token": self.identity.admin_token.expose_secret()}}]),
+        );
         // JSON is YAML, and kubectl reads it.
         let text = serde_json::to_string_pretty(&config).unwrap_or_default();
         write_private(path, &text)
@@ -290,6 +294,10 @@ impl Api {
             self.watch_end.cancel();
         };
         let front = async {
+            // Connections wait in the kernel's queue until the namespaces are there.
+            for name in NAMESPACES {
+                self.ensure_namespace(name).await;
+            }
             tokio::join!(serving, stopping, self.keep_house(&shutdown, &tls));
         };
         tracing::info!(address = %self.address, version = self.hub.version(), "serving the API");
@@ -300,11 +308,8 @@ impl Api {
         }
     }
 
-    /// First the namespaces, then what has to be done from time to time.
+    /// What has to be done from time to time.
     async fn keep_house(&self, shutdown: &CancellationToken, tls: &ArcSwap<ServerConfig>) {
-        for name in NAMESPACES {
-            self.ensure_namespace(name).await;
-        }
         let mut expiry = tokio::time::interval(EXPIRY_PERIOD);
         let mut renewal = tokio::time::interval(IDENTITY_PERIOD);
         loop {
@@ -350,9 +355,9 @@ impl Api {
             let oldest = tx.now - EVENT_TTL;
             let all = tx.list(EVENT_SLOT, None);
             let old: Vec<_> = all.into_iter().filter(|e| e.written_at < oldest).collect();
-            old.iter().for_each(|event| {
+            for event in &old {
                 tx.remove(event);
-            });
+            }
             let body = Value::from(old.len());
             Ok(Reply {
                 code: 200,

@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use super::fields::plain;
+
 /// A parsed path such as `.status.conditions[?(@.type=="Ready")].status`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonPath(Vec<Step>);
@@ -110,10 +112,7 @@ impl Step {
                 let items = value.as_array().map_or(&[][..], Vec::as_slice);
                 let fits = |item: &&Value| {
                     let found = path.iter().try_fold(*item, |v, key| v.get(key));
-                    found.is_some_and(|v| match v {
-                        Value::String(text) => text == equals,
-                        other => other.to_string() == *equals,
-                    })
+                    found.is_some_and(|v| plain(v) == *equals)
                 };
                 items.iter().filter(fits).collect()
             }

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::fields::Fields as _;
 use super::status::FieldError;
 
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
@@ -27,8 +28,8 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 /// Everything wrong with `metadata`. Namespaces are named more narrowly than other objects.
 pub fn validate(metadata: &Value, is_namespace: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    name(&metadata["name"], is_namespace, &mut errors);
-    for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
+    name(metadata.at("name"), is_namespace, &mut errors);
+    for (key, value) in metadata.at("labels").as_object().into_iter().flatten() {
         key_syntax("metadata.labels", key, &mut errors);
         let text = value.as_str().unwrap_or_default();
         if text.len() > 63 {
@@ -43,7 +44,7 @@ pub fn validate(metadata: &Value, is_namespace: bool) -> Vec<FieldError> {
         }
     }
     let mut size = 0;
-    for (key, value) in metadata["annotations"].as_object().into_iter().flatten() {
+    for (key, value) in metadata.at("annotations").as_object().into_iter().flatten() {
         key_syntax("metadata.annotations", &key.to_lowercase(), &mut errors);
         size += key.len() + value.as_str().map_or(0, str::len);
     }
@@ -55,7 +56,7 @@ pub fn validate(metadata: &Value, is_namespace: bool) -> Vec<FieldError> {
             message,
         ));
     }
-    for finalizer in metadata["finalizers"].as_array().into_iter().flatten() {
+    for finalizer in metadata.at("finalizers").as_array().into_iter().flatten() {
         key_syntax(
             "metadata.finalizers",
             finalizer.as_str().unwrap_or_default(),
@@ -67,7 +68,13 @@ pub fn validate(metadata: &Value, is_namespace: bool) -> Vec<FieldError> {
 
 /// Finalizers that `new` adds although the object is being deleted.
 pub fn added_finalizers(old: &Value, new: &Value) -> Option<FieldError> {
-    let list = |value: &Value| value["finalizers"].as_array().cloned().unwrap_or_default();
+    let list = |value: &Value| {
+        value
+            .at("finalizers")
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    };
     let before = list(old);
     let added: Vec<String> = list(new)
         .iter()

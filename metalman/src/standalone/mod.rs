@@ -8,6 +8,7 @@ pub mod api;
 pub mod apply;
 pub mod core;
 pub mod event_view;
+pub mod fields;
 pub mod http;
 pub mod hub;
 pub mod identity;

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use super::fields::Fields as _;
 use super::status::ApiError;
 
 /// Lists of core kinds that strategic merge joins by a key. Field names are unique enough here.
@@ -141,7 +142,7 @@ fn merge_list(name: &str, target: &mut Value, patch: &[Value]) -> Result<(), Api
         *items = patch.to_vec();
         return Ok(());
     };
-    if patch.iter().any(|item| item["$patch"] == "replace") {
+    if patch.iter().any(|item| item.at("$patch") == "replace") {
         items.clear();
     }
     for item in patch {

@@ -10,6 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde_json::{Value, json};
 
 use super::core;
+use super::fields::Fields as _;
 use super::jsonpath::JsonPath;
 use super::schema::{BadSchema, Schema};
 use super::table::Column;
@@ -112,61 +113,63 @@ impl Resource {
             problem: problem.to_owned(),
         };
         let raw = serde_json::to_value(crd).map_err(|e| problem(&e.to_string()))?;
-        let spec = &raw["spec"];
-        let version = spec["versions"]
+        let spec = raw.at("spec");
+        let version = spec
+            .at("versions")
             .as_array()
-            .and_then(|all| all.iter().find(|v| v["storage"] == true))
+            .and_then(|all| all.iter().find(|v| v.at("storage") == true))
             .ok_or_else(|| problem("has no storage version"))?;
-        let mut openapi = version["schema"]["openAPIV3Schema"].clone();
-        openapi["properties"]["metadata"] = core::object_meta();
-        openapi["properties"]["apiVersion"] = json!({"type": "string"});
-        openapi["properties"]["kind"] = json!({"type": "string"});
+        let mut openapi = version.at("schema").at("openAPIV3Schema").clone();
+        openapi
+            .at_mut("properties")
+            .set("metadata", core::object_meta());
+        openapi
+            .at_mut("properties")
+            .set("apiVersion", json!({"type": "string"}));
+        openapi
+            .at_mut("properties")
+            .set("kind", json!({"type": "string"}));
         let texts = |list: &Value| -> Vec<String> {
             let list = list.as_array().into_iter().flatten();
             list.filter_map(|v| v.as_str().map(str::to_owned)).collect()
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let group = text(&spec["group"]);
-        let version_name = text(&version["name"]);
-        let kind = text(&spec["names"]["kind"]);
-        openapi["x-kubernetes-group-version-kind"] =
-            json!([{"group": group, "version": version_name, "kind": kind}]);
+        let group = text(spec.at("group"));
+        let version_name = text(version.at("name"));
+        let kind = text(spec.at("names").at("kind"));
+        openapi.set(
+            "x-kubernetes-group-version-kind",
+            json!([{"group": group, "version": version_name, "kind": kind}]),
+        );
         let schema = Schema::parse(&openapi).map_err(|source| BadResource::Schema {
             resource: name.clone(),
             source,
         })?;
-        let mut columns = vec![Column::name()];
-        for column in version["additionalPrinterColumns"]
+        let columns = printer_columns(version)
+            .map_err(|column| problem(&format!("cannot use printer column {column}")))?;
+        let selectable = version
+            .at("selectableFields")
             .as_array()
             .into_iter()
-            .flatten()
-        {
-            columns.push(printer_column(column).ok_or_else(|| {
-                problem(&format!("cannot use printer column {}", column["name"]))
-            })?);
-        }
-        if columns.len() == 1 {
-            columns.push(Column::age());
-        }
-        let selectable = version["selectableFields"].as_array().into_iter().flatten();
-        let singular = text(&spec["names"]["singular"]);
+            .flatten();
+        let singular = text(spec.at("names").at("singular"));
         Ok(Self {
             singular: if singular.is_empty() {
                 kind.to_lowercase()
             } else {
                 singular
             },
-            plural: text(&spec["names"]["plural"]),
-            short_names: texts(&spec["names"]["shortNames"]),
-            categories: texts(&spec["names"]["categories"]),
-            namespaced: spec["scope"] == "Namespaced",
-            status: version["subresources"]["status"].is_object(),
+            plural: text(spec.at("names").at("plural")),
+            short_names: texts(spec.at("names").at("shortNames")),
+            categories: texts(spec.at("names").at("categories")),
+            namespaced: spec.at("scope") == "Namespaced",
+            status: version.at("subresources").at("status").is_object(),
             family: Family::Custom,
             slot,
             schema,
             columns,
             selectable: selectable
-                .map(|f| text(&f["jsonPath"]).trim_start_matches('.').to_owned())
+                .map(|f| text(f.at("jsonPath")).trim_start_matches('.').to_owned())
                 .collect(),
             version: version_name,
             group,
@@ -176,13 +179,30 @@ impl Resource {
     }
 }
 
+/// Name, what the CRD asks for, and the age when it asks for nothing; or the name of a column that
+/// cannot be used.
+fn printer_columns(version: &Value) -> Result<Vec<Column>, String> {
+    let mut columns = vec![Column::name()];
+    let asked = version.at("additionalPrinterColumns").as_array();
+    for column in asked.into_iter().flatten() {
+        columns.push(printer_column(column).ok_or_else(|| column.at("name").to_string())?);
+    }
+    if columns.len() == 1 {
+        columns.push(Column::age());
+    }
+    Ok(columns)
+}
+
 fn printer_column(raw: &Value) -> Option<Column> {
-    let path = JsonPath::parse(raw["jsonPath"].as_str()?)?;
-    let mut column = Column::path(raw["name"].as_str()?, raw["type"].as_str()?, path);
-    column.format = raw["format"].as_str().unwrap_or_default().to_owned();
-    column.description = raw["description"].as_str().unwrap_or_default().to_owned();
-    column.priority = raw["priority"].as_i64().unwrap_or_default();
-    Some(column)
+    let path = JsonPath::parse(raw.at("jsonPath").as_str()?)?;
+    let text = |key: &str| raw.at(key).as_str().unwrap_or_default().to_owned();
+    let column = Column::path(raw.at("name").as_str()?, raw.at("type").as_str()?, path);
+    Some(Column {
+        format: text("format"),
+        description: text("description"),
+        priority: raw.at("priority").as_i64().unwrap_or_default(),
+        ..column
+    })
 }
 
 /// All resources.

@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use super::fields::plain;
+
 /// What a list or watch asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector {
@@ -103,9 +105,8 @@ fn field_text(object: &Value, path: &str) -> String {
         .split('.')
         .try_fold(object, |value, key| value.get(key));
     match found {
-        Some(Value::String(text)) => text.clone(),
         None | Some(Value::Null) => String::new(),
-        Some(other) => other.to_string(),
+        Some(value) => plain(value),
     }
 }
 

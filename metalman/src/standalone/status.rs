@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::fields::Fields as _;
+
 /// A refusal on its way to the client.
 #[derive(Debug, Clone)]
 pub struct ApiError {
@@ -43,7 +45,7 @@ impl Subject<'_> {
     fn details(&self) -> Value {
         let mut details = json!({"name": self.name, "kind": self.resource});
         if !self.group.is_empty() {
-            details["group"] = json!(self.group);
+            details.set("group", json!(self.group));
         }
         details
     }
@@ -266,7 +268,7 @@ impl ApiError {
             .collect();
         let mut details = json!({"name": name, "kind": kind, "causes": causes});
         if !group.is_empty() {
-            details["group"] = json!(group);
+            details.set("group", json!(group));
         }
         Self::new(
             422,
@@ -328,7 +330,7 @@ impl ApiError {
             "message": self.message, "reason": self.reason, "code": self.code,
         });
         if !self.details.is_null() {
-            status["details"] = self.details.clone();
+            status.set("details", self.details.clone());
         }
         status
     }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::{AnyPool, Row};
 
+use super::fields::Fields as _;
 use super::hub::{Change, ChangeKind, Key, Stored};
 use super::resource::Catalog;
 
@@ -244,7 +245,14 @@ impl Storage {
                 .bind(&resource.plural)
                 .bind(&object.key.namespace)
                 .bind(&object.key.name)
-                .bind(object.value["metadata"]["uid"].as_str().unwrap_or_default())
+                .bind(
+                    object
+                        .value
+                        .at("metadata")
+                        .at("uid")
+                        .as_str()
+                        .unwrap_or_default(),
+                )
                 .bind(signed(object.version))
                 .bind(written_at)
                 .bind(&body)

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::apply::Scope;
+use super::fields::Fields as _;
 use super::meta;
 use super::resource::{Family, Resource};
 use super::schema;
@@ -78,10 +79,7 @@ pub fn check_type(resource: &Resource, body: &mut Value) -> Result<(), ApiError>
         ));
     };
     for (field, title) in [("kind", "Kind"), ("apiVersion", "apiVersion")] {
-        if !map
-            .get(field)
-            .is_some_and(|v| v.as_str().is_some_and(|t| !t.is_empty()))
-        {
+        if text(map, field).is_empty() {
             let shown = Value::Object(map.clone()).to_string();
             let message = format!("Object '{title}' is missing in '{shown}'");
             return Err(ApiError::bad_request(message));
@@ -169,10 +167,10 @@ pub fn create(
     }
     core_defaults(resource, object);
     if resource.kind == "Namespace" {
-        object["spec"] = json!({"finalizers": ["kubernetes"]});
-        object["status"] = json!({"phase": "Active"});
+        object.set("spec", json!({"finalizers": ["kubernetes"]}));
+        object.set("status", json!({"phase": "Active"}));
     }
-    let Some(metadata) = object["metadata"].as_object_mut() else {
+    let Some(metadata) = object.at_mut("metadata").as_object_mut() else {
         return Ok(());
     };
     if metadata
@@ -239,16 +237,20 @@ pub fn update(
     new: &mut Value,
     door: Door,
 ) -> Result<(), ApiError> {
-    let name = old["metadata"]["name"]
+    let name = old
+        .at("metadata")
+        .at("name")
         .as_str()
         .unwrap_or_default()
         .to_owned();
-    preconditions(resource, old, &new["metadata"], &name)?;
+    preconditions(resource, old, new.at("metadata"), &name)?;
     if door == Door::Status && resource.family == Family::Custom {
         let mut result = old.clone();
         copy(new, &mut result, "status");
         if let Some(managed) = new.pointer("/metadata/managedFields") {
-            result["metadata"]["managedFields"] = managed.clone();
+            result
+                .at_mut("metadata")
+                .set("managedFields", managed.clone());
         }
         *new = result;
         return Ok(());
@@ -271,13 +273,13 @@ pub fn update(
         "deletionGracePeriodSeconds",
         "generateName",
     ];
-    let (old_meta, mut new_meta) = (&old["metadata"], new["metadata"].take());
-    fixed
-        .iter()
-        .for_each(|field| copy(old_meta, &mut new_meta, field));
-    new["metadata"] = new_meta;
-    if old_meta["deletionTimestamp"].is_string()
-        && let Some(error) = meta::added_finalizers(old_meta, &new["metadata"])
+    let (old_meta, mut new_meta) = (old.at("metadata"), new.at_mut("metadata").take());
+    for field in fixed {
+        copy(old_meta, &mut new_meta, field);
+    }
+    new.set("metadata", new_meta);
+    if old_meta.at("deletionTimestamp").is_string()
+        && let Some(error) = meta::added_finalizers(old_meta, new.at("metadata"))
     {
         return Err(ApiError::invalid(
             &resource.group,
@@ -287,8 +289,8 @@ pub fn update(
         ));
     }
     if resource.family == Family::Custom && wanted(resource, old) != wanted(resource, new) {
-        let generation = old_meta["generation"].as_i64().unwrap_or_default() + 1;
-        new["metadata"]["generation"] = json!(generation);
+        let generation = old_meta.at("generation").as_i64().unwrap_or_default() + 1;
+        new.at_mut("metadata").set("generation", json!(generation));
     }
     Ok(())
 }
@@ -299,8 +301,8 @@ fn preconditions(
     new_meta: &Value,
     name: &str,
 ) -> Result<(), ApiError> {
-    let given = |field: &str| new_meta[field].as_str().filter(|t| !t.is_empty());
-    let stored = |field: &str| old["metadata"][field].as_str();
+    let given = |field: &str| new_meta.at(field).as_str().filter(|t| !t.is_empty());
+    let stored = |field: &str| old.at("metadata").at(field).as_str();
     if let Some(version) = given("resourceVersion")
         && Some(version) != stored("resourceVersion")
     {
@@ -330,7 +332,7 @@ fn wanted(resource: &Resource, object: &Value) -> Map<String, Value> {
 
 fn copy(from: &Value, to: &mut Value, field: &str) {
     match from.get(field) {
-        Some(value) => to[field] = value.clone(),
+        Some(value) => to.set(field, value.clone()),
         None => remove(to, field),
     }
 }
@@ -350,11 +352,13 @@ fn core_defaults(resource: &Resource, object: &mut Value) {
     {
         for (key, value) in plain {
             let bytes = value.as_str().unwrap_or_default().as_bytes().to_vec();
-            object["data"][&key] = json!(k8s_openapi::ByteString(bytes));
+            object
+                .at_mut("data")
+                .set(&key, json!(k8s_openapi::ByteString(bytes)));
         }
     }
-    if object["type"].as_str().is_none_or(str::is_empty) {
-        object["type"] = json!("Opaque");
+    if object.at("type").as_str().is_none_or(str::is_empty) {
+        object.set("type", json!("Opaque"));
     }
 }
 
@@ -363,7 +367,11 @@ fn core_defaults(resource: &Resource, object: &mut Value) {
 /// # Errors
 /// 422 with every fault, or 400 for a core object with wrong types.
 pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let name = object
+        .at("metadata")
+        .at("name")
+        .as_str()
+        .unwrap_or_default();
     let mut errors = schema::validate(&resource.schema, object, old);
     if resource.family != Family::Custom && !errors.is_empty() {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -375,7 +383,7 @@ pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Res
         )));
     }
     errors.extend(meta::validate(
-        &object["metadata"],
+        object.at("metadata"),
         resource.kind == "Namespace",
     ));
     errors.extend(
@@ -396,17 +404,19 @@ pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Res
 fn immutable(resource: &Resource, old: &Value, new: &Value) -> Vec<FieldError> {
     let core = resource.family == Family::Core;
     let mut errors = Vec::new();
-    if core && resource.kind == "Secret" && old["type"] != new["type"] {
+    if core && resource.kind == "Secret" && old.at("type") != new.at("type") {
         errors.push(FieldError::invalid(
             "type",
-            &new["type"],
+            new.at("type"),
             "field is immutable",
         ));
     }
-    if core && matches!(resource.kind.as_str(), "Secret" | "ConfigMap") && old["immutable"] == true
+    if core
+        && matches!(resource.kind.as_str(), "Secret" | "ConfigMap")
+        && old.at("immutable") == true
     {
         for field in ["data", "binaryData", "immutable"] {
-            if old[field] != new[field] {
+            if old.at(field) != new.at(field) {
                 let detail = "field is immutable when `immutable` is set";
                 errors.push(FieldError::forbidden(field, detail));
             }

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::fields::{Fields as _, plain};
 use super::jsonpath::JsonPath;
 
 /// One column of a table.
@@ -82,7 +83,7 @@ impl Column {
     /// The age column that ends most tables.
     pub fn age() -> Self {
         Self::code("Age", false, |object, now| {
-            age(&object["metadata"]["creationTimestamp"], now)
+            age(object.at("metadata").at("creationTimestamp"), now)
         })
     }
 
@@ -98,7 +99,7 @@ impl Column {
         };
         let found = path.find(object);
         match (self.kind.as_str(), found.as_slice()) {
-            (_, []) | (_, [Value::Null]) => Value::Null,
+            (_, [] | [Value::Null]) => Value::Null,
             ("date", [first, ..]) => age(first, now),
             ("integer" | "number" | "boolean", [first, ..]) => (*first).clone(),
             (_, many) => {
@@ -141,19 +142,12 @@ pub fn table<'v>(
 /// The `PartialObjectMetadata` of an object.
 pub fn metadata_only(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-           "metadata": object["metadata"]})
+           "metadata": object.at("metadata")})
 }
 
 /// A string field by JSON pointer, or null.
 pub fn text(object: &Value, pointer: &str) -> Value {
     object.pointer(pointer).cloned().unwrap_or(Value::Null)
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }
 
 /// Time since an RFC 3339 timestamp as kubectl prints it.

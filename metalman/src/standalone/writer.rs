@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
+use super::fields::Fields as _;
 use super::hub::{Change, ChangeKind, Hub, Key, Stored};
 use super::status::ApiError;
 use super::storage::{Storage, StorageError};
@@ -264,7 +265,9 @@ impl Transaction<'_> {
     ) -> Arc<Stored> {
         self.version += 1;
         let version = self.version;
-        value["metadata"]["resourceVersion"] = json!(version.to_string());
+        value
+            .at_mut("metadata")
+            .set("resourceVersion", json!(version.to_string()));
         let object = Arc::new(Stored {
             key: key.clone(),
             version,

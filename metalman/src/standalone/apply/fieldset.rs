@@ -14,7 +14,7 @@ use crate::standalone::schema::{ListType, Schema, item_key};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct FieldSet {
     pub(super) member: bool,
-    pub(super) children: BTreeMap<String, FieldSet>,
+    pub(super) children: BTreeMap<String, Self>,
 }
 
 /// What two versions of an object differ in.

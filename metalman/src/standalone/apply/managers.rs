@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::fieldset::{FieldSet, compare};
 use super::merge::{merge, remove_unowned};
+use crate::standalone::fields::Fields as _;
 use crate::standalone::schema::Schema;
 
 /// How a manager writes.
@@ -76,9 +77,9 @@ impl Scope {
         }
         if let Some(metadata) = set.children.get_mut("f:metadata") {
             metadata.member = false;
-            SERVER_SET
-                .iter()
-                .for_each(|element| metadata.drop_child(element));
+            for element in SERVER_SET {
+                metadata.drop_child(element);
+            }
             if metadata.is_empty() {
                 set.drop_child("f:metadata");
             }
@@ -96,12 +97,12 @@ impl Ownership {
     /// Reads `metadata.managedFields` of an object; `None` when it has none.
     pub fn of(object: &Value) -> Option<Self> {
         let list = object.pointer("/metadata/managedFields")?.as_array()?;
-        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+        let text = |entry: &Value, key: &str| entry.at(key).as_str().unwrap_or_default().to_owned();
         let managers = list
             .iter()
-            .filter(|entry| entry["fieldsV1"].is_object())
+            .filter(|entry| entry.at("fieldsV1").is_object())
             .map(|entry| {
-                let apply = entry["operation"] == "Apply";
+                let apply = entry.at("operation") == "Apply";
                 Manager {
                     owner: Owner {
                         operation: if apply {
@@ -114,7 +115,7 @@ impl Ownership {
                         subresource: text(entry, "subresource"),
                     },
                     time: text(entry, "time"),
-                    fields: FieldSet::parse(&entry["fieldsV1"]),
+                    fields: FieldSet::parse(entry.at("fieldsV1")),
                 }
             });
         Some(Self(managers.collect()))
@@ -137,12 +138,12 @@ impl Ownership {
                     "fieldsType": "FieldsV1", "fieldsV1": manager.fields.to_value(),
                 });
                 if !owner.subresource.is_empty() {
-                    entry["subresource"] = json!(owner.subresource);
+                    entry.set("subresource", json!(owner.subresource));
                 }
                 entry
             })
             .collect();
-        if let Some(metadata) = object["metadata"].as_object_mut() {
+        if let Some(metadata) = object.at_mut("metadata").as_object_mut() {
             if list.is_empty() {
                 metadata.remove("managedFields");
             } else {

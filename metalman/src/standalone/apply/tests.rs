@@ -58,7 +58,7 @@ impl Stage {
     fn apply(
         &mut self,
         who: &str,
-        config: Value,
+        config: &Value,
         force: bool,
     ) -> Result<(), Vec<(String, String)>> {
         let owner = owner(Operation::Apply, who);
@@ -67,7 +67,7 @@ impl Stage {
         let merged = owners.apply(
             &self.schema,
             &self.object,
-            &config,
+            config,
             owner,
             scope,
             force,
@@ -110,9 +110,9 @@ fn target(name: &str, phase: &str) -> Value {
 #[test]
 fn agents_own_their_targets() {
     let mut stage = Stage::new();
-    stage.apply("a", target("a", "Running"), false).unwrap();
-    stage.apply("b", target("b", "Pending"), false).unwrap();
-    stage.apply("a", target("a", "Complete"), false).unwrap();
+    stage.apply("a", &target("a", "Running"), false).unwrap();
+    stage.apply("b", &target("b", "Pending"), false).unwrap();
+    stage.apply("a", &target("a", "Complete"), false).unwrap();
     assert_eq!(
         stage.object["status"]["targets"],
         json!([{"machineRef": "a", "phase": "Complete"}, {"machineRef": "b", "phase": "Pending"}])
@@ -122,7 +122,7 @@ fn agents_own_their_targets() {
         json!({"f:status": {"f:targets": {
             "k:{\"machineRef\":\"a\"}": {".": {}, "f:machineRef": {}, "f:phase": {}}}}})
     );
-    let conflicts = stage.apply("b", target("a", "Failed"), false).unwrap_err();
+    let conflicts = stage.apply("b", &target("a", "Failed"), false).unwrap_err();
     assert_eq!(
         conflicts,
         [(
@@ -130,7 +130,7 @@ fn agents_own_their_targets() {
             ".status.targets[machineRef=\"a\"].phase".to_owned()
         )]
     );
-    stage.apply("b", target("a", "Failed"), true).unwrap();
+    stage.apply("b", &target("a", "Failed"), true).unwrap();
     assert_eq!(
         stage.object["status"]["targets"].as_array().unwrap().len(),
         1,
@@ -148,16 +148,16 @@ fn what_is_no_longer_applied_goes_unless_others_own_it() {
     stage
         .apply(
             "a",
-            json!({"spec": {"image": "x", "n": 1, "dns": ["1"]}}),
+            &json!({"spec": {"image": "x", "n": 1, "dns": ["1"]}}),
             false,
         )
         .unwrap();
-    stage.apply("b", json!({"spec": {"n": 1}}), false).unwrap();
+    stage.apply("b", &json!({"spec": {"n": 1}}), false).unwrap();
     stage
-        .apply("a", json!({"spec": {"dns": ["2"]}}), false)
+        .apply("a", &json!({"spec": {"dns": ["2"]}}), false)
         .unwrap();
     assert_eq!(stage.object["spec"], json!({"n": 1, "dns": ["2"]}));
-    stage.apply("b", json!({}), false).unwrap();
+    stage.apply("b", &json!({}), false).unwrap();
     assert_eq!(stage.object["spec"], json!({"dns": ["2"]}));
     assert_eq!(stage.fields("b"), Value::Null);
 }
@@ -168,7 +168,7 @@ fn updates_take_fields_and_conflict_with_applies() {
     stage
         .apply(
             "a",
-            json!({"spec": {"n": 1}, "metadata": {"labels": {"x": "1"}}}),
+            &json!({"spec": {"n": 1}, "metadata": {"labels": {"x": "1"}}}),
             false,
         )
         .unwrap();
@@ -185,7 +185,7 @@ fn updates_take_fields_and_conflict_with_applies() {
         json!({"f:metadata": {"f:labels": {"f:y": {}}}, "f:spec": {"f:n": {}}})
     );
     let again = json!({"spec": {"n": 1}, "metadata": {"labels": {"x": "1"}}});
-    let conflicts = stage.apply("a", again, false).unwrap_err();
+    let conflicts = stage.apply("a", &again, false).unwrap_err();
     assert_eq!(
         conflicts,
         [("\"edit\" using g/v1".to_owned(), ".spec.n".to_owned())]
@@ -200,25 +200,25 @@ fn updates_take_fields_and_conflict_with_applies() {
 fn sets_are_shared_item_by_item() {
     let mut stage = Stage::new();
     let with = |list: Value| json!({"metadata": {"finalizers": list}});
-    stage.apply("a", with(json!(["x", "y"])), false).unwrap();
-    stage.apply("b", with(json!(["y", "z"])), false).unwrap();
-    stage.apply("a", with(json!(["x"])), false).unwrap();
+    stage.apply("a", &with(json!(["x", "y"])), false).unwrap();
+    stage.apply("b", &with(json!(["y", "z"])), false).unwrap();
+    stage.apply("a", &with(json!(["x"])), false).unwrap();
     assert_eq!(
         stage.object["metadata"]["finalizers"],
         json!(["x", "y", "z"])
     );
-    stage.apply("b", with(json!(["z"])), false).unwrap();
+    stage.apply("b", &with(json!(["z"])), false).unwrap();
     assert_eq!(stage.object["metadata"]["finalizers"], json!(["x", "z"]));
 }
 
 #[test]
 fn managed_fields_survive_writing_and_reading() {
     let mut stage = Stage::new();
-    stage.apply("a", target("a", "Running"), false).unwrap();
+    stage.apply("a", &target("a", "Running"), false).unwrap();
     stage
         .apply(
             "b",
-            json!({"metadata": {"labels": {"x": "1"}}, "spec": {"n": 2}}),
+            &json!({"metadata": {"labels": {"x": "1"}}, "spec": {"n": 2}}),
             false,
         )
         .unwrap();
@@ -233,10 +233,10 @@ fn managed_fields_survive_writing_and_reading() {
 #[test]
 fn an_apply_that_changes_nothing_changes_nothing() {
     let mut stage = Stage::new();
-    stage.apply("a", target("a", "Running"), false).unwrap();
+    stage.apply("a", &target("a", "Running"), false).unwrap();
     let before = (stage.object.clone(), stage.owners.clone());
     stage.now = "2027-01-01T00:00:00Z".parse().unwrap();
-    stage.apply("a", target("a", "Running"), false).unwrap();
+    stage.apply("a", &target("a", "Running"), false).unwrap();
     assert_eq!(before, (stage.object, stage.owners));
 }
 
@@ -262,7 +262,7 @@ proptest! {
         let mut stage = Stage::new();
         for (who, config, force) in steps {
             let before = stage.object.clone();
-            match stage.apply(&who, config.clone(), force) {
+            match stage.apply(&who, &config, force) {
                 Err(conflicts) => {
                     prop_assert!(!force && !conflicts.is_empty());
                     prop_assert_eq!(&before, &stage.object);

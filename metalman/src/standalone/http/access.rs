@@ -7,6 +7,7 @@ use http::{HeaderMap, header};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::standalone::fields::Fields as _;
 use crate::standalone::status::ApiError;
 
 /// Somebody who showed a token.
@@ -73,7 +74,7 @@ impl Access {
                 "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
                 "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}),
             "SelfSubjectReview" => json!({ "userInfo": info(user) }),
-            _ => match self.user(body["spec"]["token"].as_str().unwrap_or_default()) {
+            _ => match self.user(body.at("spec").at("token").as_str().unwrap_or_default()) {
                 Some(found) => json!({"authenticated": true, "user": info(&found)}),
                 None => {
                     json!({"authenticated": false, "user": {}, "error": "invalid bearer token"})
@@ -84,9 +85,9 @@ impl Access {
             body = json!({});
         }
         let (api, _) = path.trim_start_matches("/apis/").rsplit_once('/')?;
-        body["kind"] = json!(kind);
-        body["apiVersion"] = json!(api);
-        body["status"] = status;
+        body.set("kind", json!(kind));
+        body.set("apiVersion", json!(api));
+        body.set("status", status);
         if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut) {
             spec.remove("token");
         }

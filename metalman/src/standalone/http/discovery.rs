@@ -4,6 +4,7 @@ use http::{HeaderMap, header};
 use serde_json::{Value, json};
 
 use super::access::REVIEWS;
+use crate::standalone::fields::Fields as _;
 use crate::standalone::resource::{Catalog, Resource};
 
 const OBJECT_VERBS: [&str; 8] = [
@@ -58,8 +59,8 @@ pub(super) fn one_group(catalog: &Catalog, name: &str) -> Option<Value> {
         .into_iter()
         .find(|(group, _)| group == name)?;
     let mut group = group(&found, &version);
-    group["kind"] = json!("APIGroup");
-    group["apiVersion"] = json!("v1");
+    group.set("kind", json!("APIGroup"));
+    group.set("apiVersion", json!("v1"));
     Some(group)
 }
 
@@ -183,8 +184,10 @@ fn aggregated_resource(resource: &Resource) -> Value {
         "shortNames": resource.short_names, "categories": resource.categories,
     });
     if resource.status {
-        item["subresources"] =
-            json!([{"subresource": "status", "responseKind": kind, "verbs": STATUS_VERBS}]);
+        item.set(
+            "subresources",
+            json!([{"subresource": "status", "responseKind": kind, "verbs": STATUS_VERBS}]),
+        );
     }
     item
 }

@@ -5,6 +5,7 @@ mod access;
 mod discovery;
 mod negotiate;
 mod openapi;
+mod protobuf;
 mod read;
 mod request;
 mod router;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::standalone::event_view;
+use crate::standalone::fields::Fields as _;
 use crate::standalone::hub::Stored;
 use crate::standalone::resource::{Family, Resource};
 use crate::standalone::status::ApiError;
@@ -68,7 +69,7 @@ impl Shape {
             Self::Objects => shown.into_owned(),
             Self::Metadata => metadata_only(&shown),
             Self::Table(include) => {
-                let meta = json!({"resourceVersion": shown["metadata"]["resourceVersion"]});
+                let meta = json!({"resourceVersion": shown.at("metadata").at("resourceVersion")});
                 let objects = std::iter::once(shown.as_ref());
                 table(&resource.columns, objects, &meta, include, definitions, now)
             }

@@ -3,6 +3,7 @@
 //! Enough for `kubectl explain`, and for kubectl to leave validation to the server: what it looks
 //! for is a `patch` operation with a `fieldValidation` parameter. There is no v2 document.
 
+use base64::Engine as _;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -19,11 +20,8 @@ pub(super) fn index(catalog: &Catalog) -> Value {
         let text = document(catalog, &path)
             .map(|d| d.to_string())
             .unwrap_or_default();
-        let hash: String = Sha256::digest(text.as_bytes())
-            .iter()
-            .take(16)
-            .map(|b| format!("{b:02X}"))
-            .collect();
+        let digest = Sha256::digest(text.as_bytes());
+        let hash = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest);
         let url = format!("/openapi/v3/{path}?hash={hash}");
         paths.insert(path, json!({ "serverRelativeURL": url }));
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::negotiate::{Shape, shown};
 use super::request::{Continue, ListOptions, Location, Query};
 use super::router::Server;
+use crate::standalone::fields::Fields as _;
 use crate::standalone::hub::{Key, Snapshot};
 use crate::standalone::status::ApiError;
 use crate::standalone::strategy::subject;
@@ -84,10 +85,10 @@ pub(super) fn list(
         found.truncate(limit);
         if let Some(last) = found.last() {
             let place = (last.key.namespace.clone(), last.key.name.clone());
-            meta["continue"] = json!(Continue { version, place }.token());
+            meta.set("continue", json!(Continue { version, place }.token()));
         }
         if options.selector.is_empty() {
-            meta["remainingItemCount"] = json!(rest);
+            meta.set("remainingItemCount", json!(rest));
         }
     }
     Ok(shape.list(resource, &found, &meta, server.now()))

@@ -118,6 +118,10 @@ impl Query {
 }
 
 /// Options of list and watch.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "these are the flags of the query"
+)]
 #[derive(Debug, Clone)]
 pub(super) struct ListOptions {
     pub(super) selector: Selector,

@@ -21,6 +21,7 @@ use super::access::{Access, User};
 use super::negotiate::Shape;
 use super::request::{ListOptions, Location, Query};
 use super::{discovery, openapi, read, watch, write};
+use crate::standalone::fields::Fields as _;
 use crate::standalone::hub::Hub;
 use crate::standalone::resource::Catalog;
 use crate::standalone::status::ApiError;
@@ -83,6 +84,7 @@ async fn route(server: &Server, parts: &Parts, body: Body) -> Result<Response, A
     let query = Query::parse(parts.uri.query());
     let Some(location) = Location::parse(&server.catalog, &path) else {
         if parts.method == Method::POST {
+            // kubectl asks about itself in protobuf; who asks is all that matters for an answer.
             let body: Value = serde_json::from_slice(&read_body(body).await?).unwrap_or_default();
             if let Some(answer) = server.access.review(&path, &user, body) {
                 return Ok(with_code(json_response(&answer), 201));
@@ -206,7 +208,7 @@ fn audit(
     let made = result
         .as_ref()
         .ok()
-        .and_then(|r| r.body["metadata"]["name"].as_str());
+        .and_then(|r| r.body.at("metadata").at("name").as_str());
     tracing::info!(
         target: "audit",
         user = %user.name,

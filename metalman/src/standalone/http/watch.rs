@@ -20,6 +20,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 use super::negotiate::{Shape, shown};
 use super::request::{ListOptions, Location};
 use super::router::Server;
+use crate::standalone::fields::Fields as _;
 use crate::standalone::hub::{Change, ChangeKind, Subscription};
 use crate::standalone::resource::Resource;
 use crate::standalone::select::Selector;
@@ -192,7 +193,7 @@ impl Watcher {
         let mut metadata =
             json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
         if end_of_initial {
-            metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
+            metadata.set("annotations", json!({INITIAL_EVENTS_END: "true"}));
         }
         let object = json!({"kind": self.resource.kind,
                             "apiVersion": self.resource.api_version(), "metadata": metadata});
@@ -200,13 +201,13 @@ impl Watcher {
             Shape::Objects => object,
             Shape::Metadata => {
                 let mut partial = object;
-                partial["kind"] = json!("PartialObjectMetadata");
-                partial["apiVersion"] = json!("meta.k8s.io/v1");
+                partial.set("kind", json!("PartialObjectMetadata"));
+                partial.set("apiVersion", json!("meta.k8s.io/v1"));
                 partial
             }
             Shape::Table(_) => {
                 let partial = json!({"kind": "PartialObjectMetadata",
-                    "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]});
+                    "apiVersion": "meta.k8s.io/v1", "metadata": object.at("metadata")});
                 let meta = json!({"resourceVersion": version.to_string()});
                 json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
                        "columnDefinitions": [], "rows": [{"cells": [], "object": partial}]})

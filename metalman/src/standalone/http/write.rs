@@ -6,8 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde_json::Value;
 
+use super::protobuf;
 use super::request::{ListOptions, Location, Query};
 use super::router::Server;
+use crate::standalone::fields::Fields as _;
 use crate::standalone::ops::{self, DeleteOptions, Patch, Target, WriteOptions};
 use crate::standalone::resource::Family;
 use crate::standalone::status::{ApiError, FieldError};
@@ -15,6 +17,7 @@ use crate::standalone::strategy::Door;
 use crate::standalone::writer::Reply;
 
 const MANAGER_LENGTH: usize = 128;
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 fn target(location: &Location) -> Target {
     Target {
@@ -76,6 +79,8 @@ fn object_body(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
     match media_type(headers) {
         "application/json" | "" => json_body(body),
         "application/yaml" => yaml_body(body),
+        PROTOBUF => protobuf::decode(body)
+            .ok_or_else(|| ApiError::unsupported_media_type("application/json, application/yaml")),
         _ => Err(ApiError::unsupported_media_type(
             "application/json, application/yaml",
         )),
@@ -93,7 +98,11 @@ pub(super) async fn create(
     let body = object_body(headers, &body)?;
     if target.resource.namespaced && location.namespace.is_none() {
         // POST to all namespaces takes the namespace from the body.
-        let given = body["metadata"]["namespace"].as_str().unwrap_or("default");
+        let given = body
+            .at("metadata")
+            .at("namespace")
+            .as_str()
+            .unwrap_or("default");
         given.clone_into(&mut target.namespace);
     }
     let catalog = Arc::clone(&server.catalog);
@@ -175,12 +184,13 @@ pub(super) async fn delete(
         yaml_body(&body)?
     };
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let in_body = body["dryRun"]
+    let in_body = body
+        .at("dryRun")
         .as_array()
         .is_some_and(|list| !list.is_empty());
     let options = DeleteOptions {
-        uid: text(&body["preconditions"]["uid"]),
-        version: text(&body["preconditions"]["resourceVersion"]),
+        uid: text(body.at("preconditions").at("uid")),
+        version: text(body.at("preconditions").at("resourceVersion")),
         dry_run: query.dry_run()? || in_body,
     };
     let (target, catalog) = (target(location), Arc::clone(&server.catalog));

@@ -28,9 +28,9 @@ pub fn apply_defaults(schema: &Schema, value: &mut Value) {
         }
         Value::Array(items) => {
             if let Some(item_schema) = &schema.items {
-                items
-                    .iter_mut()
-                    .for_each(|item| apply_defaults(item_schema, item));
+                for item in items {
+                    apply_defaults(item_schema, item);
+                }
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

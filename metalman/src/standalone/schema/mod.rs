@@ -18,16 +18,20 @@ pub use rules::Rule;
 pub use validate::{item_key, validate};
 
 /// A schema node.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "these are the flags of the schema language"
+)]
 #[derive(Debug, Clone, Default)]
 pub struct Schema {
     /// JSON type; `None` when anything goes or for int-or-string.
     pub kind: Option<Kind>,
     /// Declared fields.
-    pub properties: BTreeMap<String, Schema>,
+    pub properties: BTreeMap<String, Self>,
     /// Schema of undeclared keys.
-    pub additional: Option<Box<Schema>>,
+    pub additional: Option<Box<Self>>,
     /// Schema of list items.
-    pub items: Option<Box<Schema>>,
+    pub items: Option<Box<Self>>,
     /// How a list is merged and compared.
     pub list: ListType,
     /// `x-kubernetes-map-type: atomic`.
@@ -44,10 +48,10 @@ pub struct Schema {
     pub default: Option<Value>,
     limits: Limits,
     required: Vec<String>,
-    all_of: Vec<Schema>,
-    any_of: Vec<Schema>,
-    one_of: Vec<Schema>,
-    not: Option<Box<Schema>>,
+    all_of: Vec<Self>,
+    any_of: Vec<Self>,
+    one_of: Vec<Self>,
+    not: Option<Box<Self>>,
     rules: Vec<Rule>,
 }
 

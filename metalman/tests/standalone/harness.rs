@@ -17,15 +17,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A running API.
-pub struct Running {
-    pub api: Arc<Api>,
-    pub directory: TempDir,
+pub(crate) struct Running {
+    pub(crate) api: Arc<Api>,
+    pub(crate) directory: TempDir,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), ApiFailure>>,
 }
 
 impl Running {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap()).await
     }
 
@@ -51,17 +51,17 @@ impl Running {
         }
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         client(self.api.kubeconfig()).await
     }
 
-    pub async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> TempDir {
         self.shutdown.cancel();
         self.task.await.unwrap().unwrap();
         self.directory
     }
 
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let fresh = Self::start().await;
         let old = std::mem::replace(self, fresh);
         let directory = old.stop().await;
@@ -70,10 +70,15 @@ impl Running {
     }
 }
 
-pub async fn client(kubeconfig: Kubeconfig) -> Client {
+pub(crate) async fn client(kubeconfig: Kubeconfig) -> Client {
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
         .unwrap();
     Client::try_from(config).unwrap()
+}
+
+/// Must nothing be skipped?
+pub(crate) fn is_strict() -> bool {
+    std::env::var("METALMAN_TEST_STRICT").is_ok_and(|value| value == "1")
 }

@@ -1,7 +1,5 @@
 //! The embedded API as kube-rs sees it: objects, watches, status, selectors, restarts.
 
-mod standalone_harness;
-
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -16,7 +14,8 @@ use kube::{Client, Error, ResourceExt as _};
 use metalman_api::machine::Machine;
 use metalman_api::operation::MachineOperation;
 use serde_json::{Value, json};
-use standalone_harness::Running;
+
+use crate::harness::{self, Running};
 
 fn gvk(kind: &str, plural: &str) -> ApiResource {
     let gvk = GroupVersionKind::gvk("unbounded-cloud.io", "v1alpha3", kind);
@@ -54,11 +53,18 @@ fn operation(name: &str, kind: &str, machine: &str) -> DynamicObject {
     )
 }
 
+fn error_code(event: WatchEvent<impl std::fmt::Debug>) -> u16 {
+    let WatchEvent::Error(status) = event else {
+        panic!("{event:?}")
+    };
+    status.code
+}
+
 fn refusal(error: Error) -> (u16, String, String) {
-    match error {
-        Error::Api(status) => (status.code, status.reason.clone(), status.message.clone()),
-        other => panic!("not a refusal of the API: {other}"),
-    }
+    let Error::Api(status) = error else {
+        panic!("not a refusal of the API: {error}")
+    };
+    (status.code, status.reason.clone(), status.message.clone())
 }
 
 #[tokio::test]
@@ -579,10 +585,7 @@ async fn versions_that_are_not_kept_are_gone() {
         let stream = api.watch(&WatchParams::default().timeout(5), version).await;
         let gone = match stream {
             Err(error) => refusal(error).0,
-            Ok(stream) => match stream.boxed().try_next().await.unwrap().unwrap() {
-                WatchEvent::Error(status) => status.code,
-                other => panic!("{other:?}"),
-            },
+            Ok(stream) => error_code(stream.boxed().try_next().await.unwrap().unwrap()),
         };
         assert_eq!(gone, 410);
     }
@@ -607,10 +610,7 @@ async fn versions_that_are_not_kept_are_gone() {
     let gone = maps.watch(&WatchParams::default().timeout(5), &old).await;
     let code = match gone {
         Err(error) => refusal(error).0,
-        Ok(stream) => match stream.boxed().try_next().await.unwrap().unwrap() {
-            WatchEvent::Error(status) => status.code,
-            other => panic!("{other:?}"),
-        },
+        Ok(stream) => error_code(stream.boxed().try_next().await.unwrap().unwrap()),
     };
     assert_eq!(code, 410);
     running.stop().await;
@@ -669,7 +669,7 @@ async fn only_the_token_opens_the_door() {
     let running = Running::start().await;
     let mut kubeconfig = running.api.kubeconfig();
     kubeconfig.auth_infos[0].auth_info.as_mut().unwrap().token = Some("wrong".to_owned().into());
-    let client = standalone_harness::client(kubeconfig).await;
+    let client = harness::client(kubeconfig).await;
     let denied = machines(&client)
         .list(&ListParams::default())
         .await

@@ -1,0 +1,191 @@
+//! DELETE: of one object, of a namespace with what is in it, of a collection.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::target::{DeleteOptions, Target, has_finalizers};
+use crate::standalone::core::NAMESPACE_SLOT;
+use crate::standalone::event_view;
+use crate::standalone::fields::Fields as _;
+use crate::standalone::hub::{Key, Stored};
+use crate::standalone::resource::{Catalog, Family};
+use crate::standalone::select::Selector;
+use crate::standalone::status::ApiError;
+use crate::standalone::strategy::rfc3339;
+use crate::standalone::writer::{Reply, Transaction};
+
+/// DELETE of one object.
+///
+/// # Errors
+/// 404, or 409 when a precondition fails.
+pub fn delete(
+    tx: &mut Transaction<'_>,
+    catalog: &Catalog,
+    target: &Target,
+    options: &DeleteOptions,
+) -> Result<Reply, ApiError> {
+    let stored = target.stored(tx)?;
+    let metadata = stored.value.at("metadata");
+    for (wanted, field, title) in [
+        (&options.uid, "uid", "UID"),
+        (&options.version, "resourceVersion", "ResourceVersion"),
+    ] {
+        let found = metadata.at(field).as_str().unwrap_or_default();
+        if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
+            let why = format!(
+                "Precondition failed: {title} in precondition: {wanted}, {title} in object meta: \
+                 {found}"
+            );
+            return Err(ApiError::conflict(target.subject(), &why));
+        }
+    }
+    let object = |body| Reply {
+        code: 200,
+        body,
+        is_object: true,
+        warnings: Vec::new(),
+    };
+    if options.dry_run {
+        return Ok(object(stored.value.clone()));
+    }
+    if target.resource.slot == NAMESPACE_SLOT {
+        return Ok(object(delete_namespace(tx, catalog, &stored)));
+    }
+    if let Some(waiting) = retire(tx, &stored) {
+        return Ok(object(waiting));
+    }
+    let mut details = json!({"name": target.name, "kind": target.resource.plural,
+                             "uid": metadata.at("uid")});
+    if !target.resource.group.is_empty() {
+        details.set("group", json!(target.resource.group));
+    }
+    let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                      "details": details});
+    Ok(Reply {
+        code: 200,
+        body,
+        is_object: false,
+        warnings: Vec::new(),
+    })
+}
+
+/// Removes an object, or marks it when finalizers hold it and returns it then.
+fn retire(tx: &mut Transaction<'_>, stored: &Arc<Stored>) -> Option<Value> {
+    if !has_finalizers(&stored.value) {
+        remove(tx, stored);
+        return None;
+    }
+    if stored
+        .value
+        .at("metadata")
+        .at("deletionTimestamp")
+        .is_string()
+    {
+        return Some(stored.value.clone());
+    }
+    let mut marked = stored.value.clone();
+    mark_deleted(&mut marked, tx);
+    Some(tx.put(stored.key.clone(), marked))
+}
+
+fn mark_deleted(object: &mut Value, tx: &Transaction<'_>) {
+    let metadata = object.at_mut("metadata");
+    metadata.set("deletionTimestamp", json!(rfc3339(tx.now)));
+    metadata.set("deletionGracePeriodSeconds", json!(0));
+    if let Some(generation) = metadata.at("generation").as_i64() {
+        metadata.set("generation", json!(generation + 1));
+    }
+}
+
+/// Removes an object and, when it was the last in a namespace that is going away, the namespace.
+pub(super) fn remove(tx: &mut Transaction<'_>, stored: &Arc<Stored>) -> Value {
+    let last = tx.remove(stored);
+    let name = stored.key.namespace.clone();
+    let key = Key {
+        slot: NAMESPACE_SLOT,
+        namespace: String::new(),
+        name: name.clone(),
+    };
+    if let Some(namespace) = tx.get(&key)
+        && namespace
+            .value
+            .at("metadata")
+            .at("deletionTimestamp")
+            .is_string()
+        && tx.is_namespace_empty(&name)
+    {
+        tx.remove(&namespace);
+    }
+    last
+}
+
+fn delete_namespace(tx: &mut Transaction<'_>, catalog: &Catalog, stored: &Arc<Stored>) -> Value {
+    let name = stored.key.name.clone();
+    let mut marked = stored.value.clone();
+    if !marked.at("metadata").at("deletionTimestamp").is_string() {
+        mark_deleted(&mut marked, tx);
+        marked.at_mut("status").set("phase", json!("Terminating"));
+        marked = tx.put(stored.key.clone(), marked);
+    }
+    let mut contents = Vec::new();
+    for resource in catalog
+        .all()
+        .iter()
+        .filter(|r| r.namespaced && r.family != Family::EventView)
+    {
+        contents.extend(tx.list(resource.slot, Some(&name)));
+    }
+    if let Some(namespace) = tx.get(&stored.key).filter(|_| contents.is_empty()) {
+        tx.remove(&namespace);
+    }
+    for object in &contents {
+        // What finalizers hold keeps the namespace until they are gone.
+        retire(tx, object);
+    }
+    marked
+}
+
+/// DELETE of a collection.
+///
+/// # Errors
+/// Does not fail on single objects; they are either removed or marked.
+pub fn delete_collection(
+    tx: &mut Transaction<'_>,
+    catalog: &Catalog,
+    target: &Target,
+    namespace: Option<&str>,
+    selector: &Selector,
+    dry_run: bool,
+) -> Result<Reply, ApiError> {
+    let mut items = Vec::new();
+    for stored in tx.list(target.resource.slot, namespace) {
+        let shown = match target.resource.family {
+            Family::EventView => event_view::from_core(&stored.value),
+            Family::Core | Family::Custom => stored.value.clone(),
+        };
+        if !selector.matches(&shown) {
+            continue;
+        }
+        items.push(shown);
+        if dry_run {
+            continue;
+        }
+        if target.resource.slot == NAMESPACE_SLOT {
+            delete_namespace(tx, catalog, &stored);
+        } else {
+            retire(tx, &stored);
+        }
+    }
+    let body = json!({
+        "kind": format!("{}List", target.resource.kind),
+        "apiVersion": target.resource.api_version(),
+        "metadata": {"resourceVersion": tx.version().to_string()}, "items": items,
+    });
+    Ok(Reply {
+        code: 200,
+        body,
+        is_object: false,
+        warnings: Vec::new(),
+    })
+}

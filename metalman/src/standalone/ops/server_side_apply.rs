@@ -1,0 +1,113 @@
+//! Server-side apply: an object that says what one manager wants.
+
+use serde_json::{Value, json};
+
+use super::create::create;
+use super::target::{Target, WriteOptions};
+use super::update::save;
+use crate::standalone::apply::{Operation, Ownership};
+use crate::standalone::fields::Fields as _;
+use crate::standalone::resource::{Catalog, Family};
+use crate::standalone::status::ApiError;
+use crate::standalone::strategy::{self, Door, UnknownFields};
+use crate::standalone::writer::{Reply, Transaction};
+
+/// PATCH with an applied configuration.
+///
+/// # Errors
+/// Conflicts with other managers, and whatever a create or an update is refused for.
+pub(super) fn apply(
+    tx: &mut Transaction<'_>,
+    catalog: &Catalog,
+    target: &Target,
+    mut config: Value,
+    options: &WriteOptions,
+) -> Result<Reply, ApiError> {
+    if target.resource.family == Family::EventView {
+        return Err(ApiError::unsupported_media_type(
+            "application/merge-patch+json",
+        ));
+    }
+    strategy::check_type(&target.resource, &mut config)?;
+    let mut known = config.clone();
+    let gone = crate::standalone::schema::prune(&target.resource.schema, &mut known);
+    if let (Some(field), UnknownFields::Strict) = (gone.first(), options.unknown) {
+        let message = format!(
+            "failed to create typed patch object ({}; {}, Kind={}): .{field}: field not declared \
+             in schema",
+            target.name,
+            target.resource.api_version(),
+            target.resource.kind
+        );
+        return Err(ApiError::bad_request(message));
+    }
+    let mut config = known;
+    if config
+        .pointer("/metadata/managedFields")
+        .is_some_and(|m| !m.is_null())
+    {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    config.at_mut("metadata").set("name", json!(target.name));
+    let stored = tx.get(&target.key());
+    let resource = &target.resource;
+    let Some(stored) = stored else {
+        if target.door == Door::Status {
+            return Err(ApiError::not_found(target.subject()));
+        }
+        return apply_new(tx, catalog, target, config, options);
+    };
+    if let Some(version) = config.at("metadata").at("resourceVersion").as_str()
+        && version != stored.version.to_string()
+    {
+        return Err(ApiError::modified(target.subject()));
+    }
+    let mut owners = Ownership::of(&stored.value).unwrap_or_default();
+    let merged = owners
+        .apply(
+            &resource.schema,
+            &stored.value,
+            &config,
+            target.owner(options, Operation::Apply),
+            strategy::scope(resource, target.door),
+            options.force,
+            tx.now,
+        )
+        .map_err(|conflicts| ApiError::apply_conflict(&conflicts))?;
+    save(
+        tx,
+        target,
+        &stored,
+        merged,
+        Some(owners),
+        options,
+        Vec::new(),
+    )
+}
+
+/// An apply that creates.
+fn apply_new(
+    tx: &mut Transaction<'_>,
+    catalog: &Catalog,
+    target: &Target,
+    config: Value,
+    options: &WriteOptions,
+) -> Result<Reply, ApiError> {
+    let scope = strategy::scope(&target.resource, target.door);
+    let owner = target.owner(options, Operation::Apply);
+    let mut owners = Ownership::default();
+    let schema = &target.resource.schema;
+    owners
+        .apply(schema, &json!({}), &config, owner, scope, true, tx.now)
+        .map_err(|conflicts| ApiError::apply_conflict(&conflicts))?;
+    let quiet = WriteOptions {
+        dry_run: true,
+        ..options.clone()
+    };
+    let mut reply = create(tx, catalog, target, config, &quiet)?;
+    owners.store(&mut reply.body);
+    if !options.dry_run {
+        reply.body = tx.put(target.key(), reply.body);
+    }
+    Ok(reply)
+}

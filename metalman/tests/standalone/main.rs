@@ -1,0 +1,8 @@
+//! The embedded API from outside: as kube sees it and as kubectl sees it.
+
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod kube_client;
+#[cfg(test)]
+mod kubectl;
