@@ -30,7 +30,7 @@ pub(crate) struct Boot {
 }
 
 /// `GET|HEAD /healthz`, `/install/{token}/disk` and every boot file. Needs the peer's address as
-/// `ConnectInfo<SocketAddr>`, which [`super::serve`] provides. Has the fallback route.
+/// `ConnectInfo<SocketAddr>`, which [`super::serve()`] provides. Has the fallback route.
 pub fn router(directory: Arc<dyn BootDirectory>, files: Arc<BootFiles>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))

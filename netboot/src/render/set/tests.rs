@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::directory::{Architecture, BootMachine, BootProtocol, InstallGrant, Reservation};
 use crate::images::ImageMetadata;
-use crate::render::{SeedInputs, ServerContext, check_templates};
+use crate::render::{CheckedTemplate, SeedInputs, ServerContext, check_templates};
 
 const PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 
@@ -81,8 +81,6 @@ fn every_template_renders_with_every_sample() {
         insta::assert_snapshot!(name, outcome.unwrap());
     }
 }
-
-use crate::render::CheckedTemplate;
 
 #[test]
 fn only_an_unclaimed_grant_starts_the_installer() {
@@ -272,4 +270,43 @@ fn a_seed_is_valid_yaml_and_unique_for_its_installation() {
         None,
         "one default route only"
     );
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test switch of the whole project"
+)]
+fn grub_itself_accepts_the_script() {
+    let program = "/usr/bin/grub-script-check";
+    if !Path::new(program).exists() {
+        assert!(
+            std::env::var("METALMAN_TEST_STRICT").as_deref() != Ok("1"),
+            "{program} is not installed (package grub-common)"
+        );
+        eprintln!("SKIPPED: {program} is not installed (package grub-common)");
+        return;
+    }
+    let mut hostile = machine(None);
+    hostile.name = "x'; } fi \" $root {".to_owned();
+    let context = BootContext::new(&hostile, PEER, &server()).unwrap();
+    let hostile = TemplateSet::built_in()
+        .render("grub/grub.cfg.j2", &context)
+        .unwrap();
+    let scripts = check_templates(None)
+        .unwrap()
+        .into_iter()
+        .filter(|checked| checked.template.ends_with("grub.cfg.j2"))
+        .map(|checked| checked.outcome.unwrap())
+        .chain([hostile]);
+    for script in scripts {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(script.as_bytes()).unwrap();
+        let checked = std::process::Command::new(program)
+            .arg(file.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.success(), "{said}\n{script}");
+    }
 }
