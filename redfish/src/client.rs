@@ -164,7 +164,7 @@ impl Client {
         let platform = self.platform().await?;
         let cleared = BootOverride::disabled();
         let mut place = self.boot_settings(operation).await?;
-        if place.boot.current.is_cleared() {
+        if place.boot.current.is_cleared() && place.in_force.is_cleared() {
             return Ok(());
         }
         let mut last = None;
@@ -317,6 +317,7 @@ impl Client {
             message: format!("system {} shows no boot override", system.id),
         };
         let boot = system.boot.clone().ok_or_else(unsupported)?;
+        let in_force = boot.current.clone();
         if let Some(path) = &system.settings {
             match self.call(&Ask::get(Operation::ReadSettings, path)).await {
                 Ok(response) => {
@@ -328,6 +329,7 @@ impl Client {
                             path: path.clone(),
                             etag: pending.etag,
                             boot,
+                            in_force,
                         });
                     }
                 }
@@ -339,6 +341,7 @@ impl Client {
             path: system.odata_id,
             etag: system.etag,
             boot,
+            in_force,
         })
     }
 
@@ -369,7 +372,7 @@ impl Client {
         }
     }
 
-    /// Polls until the override shows. Where settings are pending, either place may show it.
+    /// Polls until the override shows where it was written.
     async fn read_back(&self, place: &Place, wanted: &BootOverride) -> Result<(), Error> {
         let deadline = Instant::now() + self.timeouts.read_back;
         loop {
@@ -399,4 +402,6 @@ struct Place {
     path: String,
     etag: Option<String>,
     boot: Boot,
+    /// What the system itself reports, which differs while a change is pending.
+    in_force: BootOverride,
 }
