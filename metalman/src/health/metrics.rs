@@ -67,7 +67,7 @@ impl Collector for Gates {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut family = encoder.encode_descriptor(
             "ready",
-            "Whether a part of the process works; all of them make /readyz 200",
+            "Whether a part of the process works; all of them make /readyz 200.",
             None,
             prometheus_client::metrics::MetricType::Gauge,
         )?;
@@ -88,7 +88,7 @@ impl Collector for Lost {
         let counter = ConstCounter::new(self.0.dropped());
         let encoder = encoder.encode_descriptor(
             "timeline_dropped",
-            "Boot events lost because the queue was full or the database did not take them",
+            "Boot events lost because the queue was full or the database did not take them.",
             None,
             counter.metric_type(),
         )?;

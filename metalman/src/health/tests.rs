@@ -1,8 +1,10 @@
 use axum::body::Body;
 use http_body_util::BodyExt as _;
+use netboot::metrics::{DhcpMetrics, TftpMetrics};
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::{store::Store, timeline::Recorder};
 
 async fn ask(router: &Router, path: &str) -> (StatusCode, String) {
     let request = axum::http::Request::get(path).body(Body::empty()).unwrap();
@@ -53,8 +55,14 @@ async fn not_ready_until_every_gate_is_open_and_says_what_it_waits_for() {
 
 #[tokio::test]
 async fn metrics_text() {
-    let (readiness, router) = subject();
+    let readiness = Readiness::default();
     readiness.gate("store", "opening").open();
-    let _http = readiness.gate("http", "not listening yet");
+    let _http = readiness.gate("boot services", "not listening yet");
+    let mut metrics = Metrics::new("2026-01-02T03:04:05Z".parse().unwrap(), readiness.clone());
+    let store = Store::open("sqlite::memory:").await.unwrap();
+    metrics.register_timeline(Recorder::new(store, Arc::new(|_| None)).0);
+    DhcpMetrics::default().register(metrics.registry());
+    TftpMetrics::default().register(metrics.registry());
+    let router = router(readiness, Arc::new(metrics));
     insta::assert_snapshot!(ask(&router, "/metrics").await.1);
 }
