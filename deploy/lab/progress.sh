@@ -59,7 +59,8 @@ What to try next:
   kubectl get machines -o wide
   kubectl get mop
   kubectl describe mop $(head -n 1 "$LAB/run/operations")
-  metalman timeline node-1 --config $LAB/metalman.toml
+  metalman timeline node-1
+  kubectl unbounded machine reboot node-1
   tail -f "\$NODE_1_SERIAL"
   kubectl apply -f - <<< '{"apiVersion": "unbounded-cloud.io/v1alpha3", "kind": "MachineOperation", "metadata": {"name": "reboot-1"}, "spec": {"machineRef": "node-1", "operationKind": "HostReboot"}}'
   web pages: https://127.0.0.1:$WEB_PORT (token: $LAB/token)
