@@ -20,20 +20,46 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Running {
     pub(crate) api: Arc<Api>,
     pub(crate) directory: TempDir,
+    url: String,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), ApiFailure>>,
 }
 
 impl Running {
+    /// On SQLite.
     pub(crate) async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap()).await
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("metalman.db").display());
+        Self::start_at(directory, url).await
     }
 
-    async fn start_in(directory: TempDir) -> Self {
+    /// On PostgreSQL, in a schema of its own; `None` with a word about it when there is no server.
+    pub(crate) async fn start_on_postgres() -> Option<Self> {
+        let Ok(server) = std::env::var("METALMAN_TEST_DATABASE_URL") else {
+            assert!(!is_strict(), "METALMAN_TEST_DATABASE_URL is not set");
+            eprintln!("SKIPPED on PostgreSQL: METALMAN_TEST_DATABASE_URL is not set");
+            return None;
+        };
+        let schema = format!("metalman_api_{}", std::process::id());
+        sqlx::any::install_default_drivers();
+        let admin = sqlx::AnyPool::connect(&server).await.unwrap();
+        for statement in [
+            format!("DROP SCHEMA IF EXISTS {schema} CASCADE"),
+            format!("CREATE SCHEMA {schema}"),
+        ] {
+            let query = sqlx::query(sqlx::AssertSqlSafe(statement));
+            query.execute(&admin).await.unwrap();
+        }
+        admin.close().await;
+        let mut url: url::Url = server.parse().unwrap();
+        url.query_pairs_mut()
+            .append_pair("options", &format!("-c search_path={schema}"));
+        Some(Self::start_at(tempfile::tempdir().unwrap(), url.into()).await)
+    }
+
+    async fn start_at(directory: TempDir, url: String) -> Self {
+        // Whoever comes first installs it for all.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let url = std::env::var("METALMAN_TEST_DATABASE_URL").unwrap_or_else(|_| {
-            format!("sqlite:{}", directory.path().join("metalman.db").display())
-        });
         let store = Store::open(&url).await.unwrap();
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let config = ApiConfig::new(directory.path().join("api"), bind);
@@ -46,6 +72,7 @@ impl Running {
         Self {
             api,
             directory,
+            url,
             shutdown,
             task,
         }
@@ -55,18 +82,19 @@ impl Running {
         client(self.api.kubeconfig()).await
     }
 
-    pub(crate) async fn stop(self) -> TempDir {
-        self.shutdown.cancel();
-        self.task.await.unwrap().unwrap();
-        self.directory
+    pub(crate) async fn stop(self) {
+        self.end().await;
     }
 
-    pub(crate) async fn restart(&mut self) {
-        let fresh = Self::start().await;
-        let old = std::mem::replace(self, fresh);
-        let directory = old.stop().await;
-        let unused = std::mem::replace(self, Self::start_in(directory).await);
-        unused.stop().await;
+    async fn end(self) -> (TempDir, String) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+        (self.directory, self.url)
+    }
+
+    pub(crate) async fn restart(self) -> Self {
+        let (directory, url) = self.end().await;
+        Self::start_at(directory, url).await
     }
 }
 

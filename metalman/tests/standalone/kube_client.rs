@@ -545,7 +545,17 @@ async fn both_event_apis_show_one_store() {
 
 #[tokio::test]
 async fn a_restart_keeps_objects_versions_and_watches() {
-    let mut running = Running::start().await;
+    survives_a_restart(Running::start().await).await;
+}
+
+#[tokio::test]
+async fn a_restart_on_postgres_keeps_objects_versions_and_watches() {
+    if let Some(running) = Running::start_on_postgres().await {
+        survives_a_restart(running).await;
+    }
+}
+
+async fn survives_a_restart(running: Running) {
     let api = machines(&running.client().await);
     let first = api
         .create(&PostParams::default(), &machine("a"))
@@ -555,7 +565,7 @@ async fn a_restart_keeps_objects_versions_and_watches() {
         .create(&PostParams::default(), &machine("b"))
         .await
         .unwrap();
-    running.restart().await;
+    let running = running.restart().await;
     let api = machines(&running.client().await);
     let kept = api.get("a").await.unwrap();
     assert_eq!(kept, first);
