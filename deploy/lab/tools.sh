@@ -26,11 +26,11 @@ need_kubectl() {
     ln -sf "$found" "$LAB/bin/kubectl"
 }
 
-# build_programs: metalman and bmcsim as they are in this checkout (quick profile).
+# build_programs: metalman, bmcsim and the agent as they are in this checkout (quick profile).
 build_programs() {
     need_cargo
-    step "building metalman and bmcsim"
-    as_user cargo build --locked --manifest-path "$REPO/Cargo.toml" -p metalman -p bmcsim 2>&1 |
+    step "building metalman, bmcsim and unbounded-agent"
+    as_user cargo build --locked --manifest-path "$REPO/Cargo.toml" -p metalman -p bmcsim -p unbounded-agent 2>&1 |
         grep -vE '^ *(Compiling|Downloading|Downloaded|Updating|Finished)' || true
     [ "${PIPESTATUS[0]}" = 0 ] || die "cargo build failed (see above)"
 }
@@ -39,4 +39,12 @@ build_programs() {
 use_program() {
     cmp -s "$BIN/debug/$1" "$LAB/bin/$1" && return 1
     install -m 755 "$BIN/debug/$1" "$LAB/bin/.$1" && mv -f "$LAB/bin/.$1" "$LAB/bin/$1"
+}
+
+# lab_agent: the agent without debug information, for the ramdisk; prints its path.
+lab_agent() {
+    strip --strip-all -o "$LAB/bin/.unbounded-agent" "$BIN/debug/unbounded-agent"
+    cmp -s "$LAB/bin/.unbounded-agent" "$LAB/bin/unbounded-agent" ||
+        mv -f "$LAB/bin/.unbounded-agent" "$LAB/bin/unbounded-agent"
+    echo "$LAB/bin/unbounded-agent"
 }
