@@ -1,7 +1,5 @@
 //! The appliance as a whole against a simulated BMC and a scripted host.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use anyhow::{Result, ensure};
 use metalman_api::{
     install::{InstallFailure, InstallPlan, InstallStage},

@@ -1,6 +1,6 @@
 //! Power steps: off, on and restart, each ended by a reading that is newer than its command.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use metalman_api::operation::{OperationKind, Stage};
 
 use super::facts::{BootOverride, Facts, Power};
@@ -15,22 +15,25 @@ pub(super) fn step(
     limits: &Limits,
 ) -> Vec<Action> {
     match next.stage {
-        Some(Stage::ClearingBoot) => clear_boot(now, next, facts, limits, Stage::PoweringOff),
-        Some(Stage::PoweringOff | Stage::WaitingOff) => match next.kind {
-            OperationKind::HostPowerOn => power_on(now, next, facts, limits),
-            OperationKind::HostPowerOff
-            | OperationKind::HostReboot
-            | OperationKind::HostReplace
-            | OperationKind::NodeReboot
-            | OperationKind::AgentUpgrade
-            | OperationKind::AgentReset => {
-                if power_off(now, next, facts, limits) == Progress::Reached {
-                    after_off(now, next);
-                    return Vec::new();
-                }
-                actions_of(next, facts, limits, now, Action::ForceOff)
+        Some(Stage::ClearingBoot) => {
+            let then = match next.kind {
+                OperationKind::HostPowerOn => Stage::PoweringOn,
+                OperationKind::HostPowerOff
+                | OperationKind::HostReboot
+                | OperationKind::HostReplace
+                | OperationKind::NodeReboot
+                | OperationKind::AgentUpgrade
+                | OperationKind::AgentReset => Stage::PoweringOff,
+            };
+            clear_boot(now, next, facts, limits, then)
+        }
+        Some(Stage::PoweringOff | Stage::WaitingOff) => {
+            if power_off(now, next, facts, limits) == Progress::Reached {
+                after_off(now, next);
+                return Vec::new();
             }
-        },
+            actions_of(next, facts, limits, now, Action::ForceOff)
+        }
         Some(Stage::PoweringOn | Stage::WaitingOn) => power_on(now, next, facts, limits),
         Some(Stage::WaitingBoot) => wait_for_boot(now, next, facts, limits),
         Some(
@@ -169,8 +172,19 @@ pub(super) fn actions_of(
     if !has_reading && facts.trouble_since(next.stage_since).is_none() {
         return vec![Action::ReadSystem];
     }
-    read_when_stale(now, facts, limits)
+    // Most machines follow within seconds of a command: look often at first.
+    let eager = Limits {
+        poll: limits.poll.min(EAGER_POLL),
+        ..*limits
+    };
+    let fresh = next.attempts > 0 && now.duration_since(since) < EAGER_FOR;
+    read_when_stale(now, facts, if fresh { &eager } else { limits })
 }
+
+/// Pause between readings right after a power command.
+const EAGER_POLL: SignedDuration = SignedDuration::from_secs(1);
+/// How long after a power command readings come at that pace.
+const EAGER_FOR: SignedDuration = SignedDuration::from_secs(15);
 
 /// A reading, unless the last one (or the last failure) is younger than the poll interval.
 pub(super) fn read_when_stale(now: Timestamp, facts: &Facts, limits: &Limits) -> Vec<Action> {
@@ -189,9 +203,6 @@ pub(super) fn read_when_stale(now: Timestamp, facts: &Facts, limits: &Limits) ->
 }
 
 fn power_on(now: Timestamp, next: &mut TargetState, facts: &Facts, limits: &Limits) -> Vec<Action> {
-    if !matches!(next.stage, Some(Stage::PoweringOn | Stage::WaitingOn)) {
-        next.enter(Stage::PoweringOn, now, "powering on");
-    }
     if towards(now, next, facts, limits, Power::On, Stage::WaitingOn) == Progress::Waiting {
         return actions_of(next, facts, limits, now, Action::PowerOn);
     }

@@ -189,7 +189,7 @@ impl Writer {
                     .await;
             }
         }
-        if shown != wanted {
+        if differs(&shown, &wanted) {
             self.patch_operation(name, &wanted).await;
         }
     }
@@ -308,7 +308,7 @@ impl Writer {
             counters: self.followed(machine, shown.operations.unwrap_or_default()),
         };
         let wanted = machine_status(&view, &shown, machine.metadata.generation, now);
-        if wanted != shown {
+        if differs(&shown, &wanted) {
             let api: Api<Machine> = Api::all(self.client.0.clone());
             let patch = Patch::Merge(json!({ "status": wanted }));
             let params = PatchParams {
@@ -356,6 +356,11 @@ fn told_boot(boot: &RecordedBoot) -> (&str, &str, &str, Timestamp) {
         &boot.agent_version,
         boot.first_seen,
     )
+}
+
+/// Compares as written: the API keeps times in whole seconds.
+fn differs<T: serde::Serialize>(shown: &T, wanted: &T) -> bool {
+    serde_json::to_value(shown).ok() != serde_json::to_value(wanted).ok()
 }
 
 fn is_gone(error: &kube::Error) -> bool {

@@ -158,6 +158,8 @@ async fn connection(
         .header_read_timeout(limits.header_read_timeout)
         .max_header_size(HEADER_BYTES)
         .max_headers(64)
+        // GRUB 2.06 knows `Content-Length` in no other spelling.
+        .title_case_headers(true)
         .keep_alive(true);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

@@ -412,6 +412,14 @@ async fn only_http_boot_gets_dummy_revocations() {
 }
 
 #[tokio::test]
+async fn header_names_are_written_as_grub_looks_for_them() {
+    // GRUB 2.06 compares byte for byte; without a length it cannot load a kernel.
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let head = bench.get("/vmlinuz").await.head;
+    assert!(head.contains("\r\nContent-Length: "), "{head}");
+}
+
+#[tokio::test]
 async fn one_connection_serves_several_requests() {
     let bench = bench(HttpLimits::default(), |_| {}).await;
     let mut stream = bench.connect(PEER).await;
