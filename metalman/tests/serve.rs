@@ -1,5 +1,7 @@
 //! The program as people start it: `metalman serve --standalone`, from nothing to ready to gone.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{
     net::{TcpListener, UdpSocket},
     os::unix::fs::PermissionsExt as _,

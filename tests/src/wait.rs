@@ -20,6 +20,7 @@ where
     F: Future<Output = Option<T>>,
 {
     let deadline = Instant::now() + PATIENCE;
+    let mut tick = tokio::time::interval(PAUSE);
     loop {
         if let Some(answer) = ask().await {
             return Ok(answer);
@@ -27,6 +28,6 @@ where
         if Instant::now() > deadline {
             bail!("waited {PATIENCE:?} in vain for: {what}");
         }
-        tokio::time::sleep(PAUSE).await;
+        tick.tick().await;
     }
 }

@@ -6,12 +6,22 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::DiskRule;
+
+mod refs;
+mod status;
+
+pub use refs::{
+    ConfigurationRef, NameRef, PasswordRef, ProviderRef, SecretRef, SshKeyRef, UserDataRef,
+};
+pub use status::{
+    AgentStatus, BootStatus, ConfigurationStatus, InstalledImage, MachinePhase, MachineStatus,
+    RedfishStatus, SshStatus, TpmStatus,
+};
 
 /// Namespace of Secrets and ConfigMaps whose reference names none.
 pub const SYSTEM_NAMESPACE: &str = "unbounded-system";
@@ -116,28 +126,6 @@ pub struct BastionSpec {
     /// Key, if not that of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key_ref: Option<SshKeyRef>,
-}
-
-/// Key in a Secret that holds an SSH private key.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SshKeyRef {
-    /// Secret name.
-    pub name: String,
-    /// Secret namespace.
-    #[serde(default = "system_namespace")]
-    pub namespace: String,
-    /// Key inside the Secret.
-    #[serde(default = "ssh_private_key")]
-    pub key: String,
-}
-
-fn system_namespace() -> String {
-    SYSTEM_NAMESPACE.into()
-}
-
-fn ssh_private_key() -> String {
-    "ssh-privatekey".into()
 }
 
 /// Processor architecture of a machine.
@@ -258,35 +246,6 @@ pub struct RedfishSpec {
     pub password_ref: PasswordRef,
 }
 
-/// Key in a Secret that holds a password.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PasswordRef {
-    /// Secret name.
-    pub name: String,
-    /// Secret namespace.
-    #[serde(default = "system_namespace")]
-    pub namespace: String,
-    /// Key inside the Secret.
-    #[serde(default = "password_key")]
-    pub key: String,
-}
-
-fn password_key() -> String {
-    "password".into()
-}
-
-/// Reference to a Secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretRef {
-    /// Secret name.
-    pub name: String,
-    /// Secret namespace.
-    #[serde(default = "system_namespace")]
-    pub namespace: String,
-}
-
 /// User data of cloud-init.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -294,24 +253,6 @@ pub struct CloudInitSpec {
     /// ConfigMap with the user data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data_config_map_ref: Option<UserDataRef>,
-}
-
-/// Key in a ConfigMap that holds cloud-init user data.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct UserDataRef {
-    /// ConfigMap name.
-    pub name: String,
-    /// ConfigMap namespace.
-    #[serde(default = "system_namespace")]
-    pub namespace: String,
-    /// Key inside the ConfigMap.
-    #[serde(default = "user_data_key")]
-    pub key: String,
-}
-
-fn user_data_key() -> String {
-    "user-data".into()
 }
 
 /// How a machine joins Kubernetes.
@@ -333,13 +274,6 @@ pub struct KubernetesSpec {
     /// Bootstrap token Secret in `kube-system`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrap_token_ref: Option<NameRef>,
-}
-
-/// Reference by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NameRef {
-    /// Object name.
-    pub name: String,
 }
 
 /// What the host agent runs and where it gets it.
@@ -408,168 +342,4 @@ pub struct OperationCounters {
     /// Raise by one to repave the host.
     #[serde(default)]
     pub repave_counter: i64,
-}
-
-/// Provider object that owns a host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ProviderRef {
-    /// API group.
-    #[serde(default)]
-    pub api_group: String,
-    /// Kind.
-    pub kind: String,
-    /// Name.
-    pub name: String,
-}
-
-/// Configuration a node is built from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ConfigurationRef {
-    /// MachineConfiguration name.
-    pub name: String,
-    /// Version number; the newest deployed one when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub version: Option<i32>,
-}
-
-/// What is known about a machine.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct MachineStatus {
-    /// Where the machine stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<MachinePhase>,
-    /// One line for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// SSH facts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ssh: Option<SshStatus>,
-    /// BMC facts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redfish: Option<RedfishStatus>,
-    /// TPM facts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tpm: Option<TpmStatus>,
-    /// Agent facts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent: Option<AgentStatus>,
-    /// Image the disk was written with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<InstalledImage>,
-    /// The running system, as it reports itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boot: Option<BootStatus>,
-    /// Counters that have been followed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operations: Option<OperationCounters>,
-    /// Configuration version in force.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub configuration: Option<ConfigurationStatus>,
-    /// Conditions.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-}
-
-/// Where a machine stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum MachinePhase {
-    /// Known, nothing proved yet.
-    #[default]
-    Pending,
-    /// A restart is running.
-    Rebooting,
-    /// A repave is running.
-    Provisioning,
-    /// Installed, its Node has not registered yet.
-    Joining,
-    /// The host reported that it runs.
-    Ready,
-    /// The last operation failed.
-    Failed,
-}
-
-/// SSH facts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SshStatus {
-    /// Host key fingerprint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fingerprint: Option<String>,
-}
-
-/// BMC facts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RedfishStatus {
-    /// SHA-256 of the BMC's leaf certificate, pinned on first use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cert_fingerprint: Option<String>,
-    /// Last power state read from the BMC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub power_state: Option<String>,
-}
-
-/// TPM facts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TpmStatus {
-    /// PEM of the endorsement key, pinned on first use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ek_public_key: Option<String>,
-}
-
-/// Agent facts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AgentStatus {
-    /// Root file system image last applied.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
-    /// Version that reported last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-}
-
-/// Image the disk was written with.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct InstalledImage {
-    /// Reference as asked for.
-    pub reference: String,
-    /// Digest of the OCI image.
-    pub digest: String,
-    /// SHA-256 of the disk as read back after the write.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk_sha256: Option<String>,
-}
-
-/// The running system, as it reports itself.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BootStatus {
-    /// Boot id of the kernel.
-    #[serde(rename = "bootID")]
-    pub boot_id: String,
-    /// Kernel release.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<String>,
-    /// When this boot was first reported.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Time>,
-}
-
-/// Configuration version in force.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ConfigurationStatus {
-    /// MachineConfiguration name.
-    pub name: String,
-    /// Version number.
-    pub version: i32,
-    /// MachineConfigurationVersion name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version_name: Option<String>,
 }

@@ -306,33 +306,3 @@ async fn static_files_are_open_and_kept_by_browsers() {
         .expect("a request");
     assert_eq!(ask(&router, missing).await.status, StatusCode::NOT_FOUND);
 }
-
-/// `cargo test -p metalman --lib serve_the_sample_site -- --ignored --nocapture` prints an address
-/// to look at. Every request is let in.
-#[tokio::test]
-#[ignore = "serves a made-up site for looking at the pages, until stopped"]
-async fn serve_the_sample_site() {
-    let (router, site) = site();
-    let open = router.layer(axum::middleware::map_request(
-        |mut request: Request<Body>| async {
-            let bearer = format!("Bearer {TOKEN}").parse().expect("a header");
-            request.headers_mut().insert(header::AUTHORIZATION, bearer);
-            request
-        },
-    ));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a free port");
-    println!("http://{}/", listener.local_addr().expect("is bound"));
-    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(2));
-    let changing = async {
-        loop {
-            ticks.tick().await;
-            site.changes.send_modify(|revision| *revision += 1);
-        }
-    };
-    tokio::select! {
-        served = axum::serve(listener, open) => served.expect("serves"),
-        () = changing => {}
-    }
-}

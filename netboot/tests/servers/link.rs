@@ -129,7 +129,7 @@ fn wait_until_up(device: &str) {
             std::time::Instant::now() < deadline,
             "{device} does not come up: {output:?}"
         );
-        thread::sleep(std::time::Duration::from_millis(5));
+        thread::park_timeout(std::time::Duration::from_millis(5));
     }
 }
 

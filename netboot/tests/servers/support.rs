@@ -94,6 +94,7 @@ pub(crate) async fn events_until(
     enough: impl Fn(&[BootEvent]) -> bool,
 ) -> Vec<BootEvent> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut tick = tokio::time::interval(Duration::from_millis(2));
     loop {
         let events = directory.events();
         if enough(&events) {
@@ -103,7 +104,7 @@ pub(crate) async fn events_until(
             tokio::time::Instant::now() < deadline,
             "not in time: {events:?}"
         );
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tick.tick().await;
     }
 }
 

@@ -68,9 +68,10 @@ async fn log_tells_calls_and_power_without_passwords() {
     let (running, admin) = start().await;
     let client = client(&running, 0);
     client.reset(ResetType::On).await.unwrap();
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
     let on = async {
         while get(format!("{admin}/bmcs")).await[0]["power"] != "On" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tick.tick().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), on)

@@ -99,9 +99,10 @@ impl Rig {
     }
 
     async fn wait(&self, power: Power) {
+        let mut tick = tokio::time::interval(Duration::from_millis(2));
         let reached = async {
             while self.bmc.power() != power {
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                tick.tick().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(10), reached)

@@ -152,6 +152,7 @@ impl Bench {
 
     /// Waits until an event matches; events are recorded after the client has its answer.
     async fn event(&self, matches: impl Fn(&BootEventKind) -> bool) -> BootEventKind {
+        let mut tick = tokio::time::interval(Duration::from_millis(2));
         let found = async {
             loop {
                 let events = self.directory.events();
@@ -159,7 +160,7 @@ impl Bench {
                     assert_eq!(event.machine.as_deref(), Some("node-1"));
                     return event.kind;
                 }
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                tick.tick().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(20), found)
