@@ -1,6 +1,10 @@
 //! The program as people start it: `metalman serve --standalone`, from nothing to ready to gone.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::{
     net::{TcpListener, UdpSocket},
