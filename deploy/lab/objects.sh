@@ -56,10 +56,8 @@ EOF
 # apply_machines N
 apply_machines() {
     local i
-    {
-        printf 'apiVersion: v1\nkind: Namespace\nmetadata:\n  name: unbounded-system\n---\n'
-        for ((i = 1; i <= $1; i++)); do machine_yaml "$i"; done
-    } | kube apply -f -
+    kube get namespace unbounded-system >/dev/null 2>&1 || kube create namespace unbounded-system
+    for ((i = 1; i <= $1; i++)); do machine_yaml "$i"; done | kube apply -f -
 }
 
 # apply_replace N AGAIN: one HostReplace per machine; their names go to $LAB/run/operations. Without AGAIN those of an

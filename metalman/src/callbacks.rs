@@ -15,6 +15,7 @@ use std::{
 
 use axum::{
     Json, Router,
+    body::Bytes,
     extract::{ConnectInfo, DefaultBodyLimit, Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -280,8 +281,13 @@ struct CloudInitEvent {
 async fn cloud_init(
     State(callbacks): State<Callbacks>,
     Path(capability): Path<String>,
-    Json(event): Json<CloudInitEvent>,
+    body: Bytes,
 ) -> Result<StatusCode, Refused> {
+    // cloud-init's reporter says nothing of JSON in its Content-Type.
+    let event: CloudInitEvent = serde_json::from_slice(&body).map_err(|error| {
+        let message = format!("not an event of cloud-init: {error}");
+        Refused(StatusCode::BAD_REQUEST, "BadEvent", message)
+    })?;
     let now = clock::now();
     let (machine, _) = callbacks.holder(&capability).await?;
     let result = event.result.unwrap_or_default();
