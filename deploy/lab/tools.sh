@@ -30,9 +30,8 @@ need_kubectl() {
 build_programs() {
     need_cargo
     step "building metalman, bmcsim and unbounded-agent"
-    as_user cargo build --locked --manifest-path "$REPO/Cargo.toml" -p metalman -p bmcsim -p unbounded-agent 2>&1 |
-        grep -vE '^ *(Compiling|Downloading|Downloaded|Updating|Finished)' || true
-    [ "${PIPESTATUS[0]}" = 0 ] || die "cargo build failed (see above)"
+    as_user cargo build --quiet --locked --manifest-path "$REPO/Cargo.toml" -p metalman -p bmcsim -p unbounded-agent ||
+        die "cargo build failed (see above)"
 }
 
 # use_program NAME: copies it into $LAB/bin; true when that changed something. A build during the run then does no harm.
