@@ -30,7 +30,10 @@ need_kubectl() {
 build_programs() {
     need_cargo
     step "building metalman, bmcsim and unbounded-agent"
-    as_user cargo build --quiet --locked --manifest-path "$REPO/Cargo.toml" -p metalman -p bmcsim -p unbounded-agent ||
+    local quiet=()
+    # On a terminal cargo shows one line of progress, elsewhere hundreds of names.
+    [ -t 2 ] || quiet=(--quiet)
+    as_user cargo build "${quiet[@]}" --locked --manifest-path "$REPO/Cargo.toml" -p metalman -p bmcsim -p unbounded-agent ||
         die "cargo build failed (see above)"
 }
 
