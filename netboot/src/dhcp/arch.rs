@@ -50,7 +50,7 @@ pub enum NoBootFile {
     UnsupportedArchitecture,
     /// The firmware's architecture is not the Machine's `architecture`.
     ArchitectureMismatch,
-    /// The firmware boots by PXE and the Machine's `bootProtocol` is HTTP.
+    /// The firmware boots by another protocol than the Machine's `bootProtocol`.
     ProtocolMismatch,
     /// The netboot image is not fetched yet.
     ImageNotReady,
@@ -72,7 +72,7 @@ impl NoBootFile {
                 "the firmware's architecture differs from the Machine's pxe.architecture: correct it"
             }
             Self::ProtocolMismatch => {
-                "the firmware boots by PXE but the Machine's bootProtocol is HTTP"
+                "the firmware does not boot by the Machine's bootProtocol: correct one of them"
             }
             Self::ImageNotReady => "the netboot image is not fetched yet",
             Self::ImageNamesNoFile => {

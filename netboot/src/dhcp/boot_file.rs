@@ -30,8 +30,9 @@ pub(crate) fn choose(
     if arch.machine()? != machine.architecture {
         return Err(NoBootFile::ArchitectureMismatch);
     }
-    // HTTP boot is served to whoever asks for it; PXE only where the Machine has not chosen HTTP.
-    if protocol == BootProtocol::Pxe && machine.protocol == BootProtocol::Http {
+    // Firmware that tries HTTP after a failed PXE must go on to its disk: a GRUB without HTTP, such
+    // as the distribution's signed one, would stop at its prompt.
+    if protocol != machine.protocol {
         return Err(NoBootFile::ProtocolMismatch);
     }
     let metadata = &machine
@@ -93,7 +94,7 @@ mod tests {
             (
                 "http boot",
                 class("HTTPClient:Arch:00016", 16),
-                Ok(URL.to_owned()),
+                Err(NoBootFile::ProtocolMismatch),
             ),
             (
                 "bios",
@@ -151,8 +152,14 @@ mod tests {
             ..image
         };
         unready.netboot = Some(Arc::new(nameless));
-        for class in [class("PXEClient", 7), class("HTTPClient", 16)] {
-            assert_eq!(chosen(&unready, &class), Err(NoBootFile::ImageNamesNoFile));
-        }
+        assert_eq!(
+            chosen(&unready, &class("PXEClient", 7)),
+            Err(NoBootFile::ImageNamesNoFile)
+        );
+        unready.protocol = BootProtocol::Http;
+        assert_eq!(
+            chosen(&unready, &class("HTTPClient", 16)),
+            Err(NoBootFile::ImageNamesNoFile)
+        );
     }
 }

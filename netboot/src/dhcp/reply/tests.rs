@@ -9,13 +9,17 @@ use crate::{
         request::BootRequest,
         testing::{Packet, SERVER, discover, machine},
     },
-    directory::InMemory,
+    directory::{BootMachine, BootProtocol, InMemory},
 };
 
 /// The reply as hex, 16 bytes a line with runs of zero lines left out, and as another decoder
 /// reads it.
 fn shown(packet: &Packet) -> String {
-    let directory = InMemory::new(vec![machine()]);
+    shown_to(machine(), packet)
+}
+
+fn shown_to(machine: BootMachine, packet: &Packet) -> String {
+    let directory = InMemory::new(vec![machine]);
     let server = Server {
         address: SERVER,
         serve_url: "http://10.77.0.1:8880".into(),
@@ -67,7 +71,9 @@ fn the_offer_to_ovmf_by_http_boot() {
     let packet = discover()
         .set(93, &[0, 16])
         .set(60, b"HTTPClient:Arch:00016:UNDI:003000");
-    insta::assert_snapshot!(shown(&packet));
+    let mut http = machine();
+    http.protocol = BootProtocol::Http;
+    insta::assert_snapshot!(shown_to(http, &packet));
 }
 
 #[test]
@@ -91,6 +97,7 @@ fn the_nak_through_a_relay() {
 #[test]
 fn a_url_too_long_for_the_file_field_is_in_option_67_alone() {
     let mut long = machine();
+    long.protocol = BootProtocol::Http;
     let image = std::sync::Arc::make_mut(long.netboot.as_mut().expect("has one"));
     image.metadata.http_boot_path = Some("x".repeat(200));
     let directory = InMemory::new(vec![long]);
