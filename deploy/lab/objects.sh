@@ -11,8 +11,8 @@ kind: Secret
 metadata:
   name: bmc-$name
   namespace: unbounded-system
-stringData:
-  password: "$(cat "$LAB/bmc/password")"
+data:
+  password: $(tr -d '\n' <"$LAB/bmc/password" | base64 -w0)
 ---
 apiVersion: unbounded-cloud.io/v1alpha3
 kind: Machine

@@ -2,14 +2,14 @@
 # Shows how operations get on, until all have ended: one line per machine that is rewritten on a terminal, and plain
 # lines on every change elsewhere.
 
-# operations_tsv NAME…: machine, kind, phase, stage, percent, seconds since the start, message; one line per target.
+# operations_tsv NAME…: machine, kind, phase, stage, percent, seconds it took so far, message; one line per operation.
 operations_tsv() {
     kube get machineoperations -o json | jq -r --args '
-        def since: if . == null then 0 else (now - (sub("\\.[0-9]+"; "") | fromdate)) | floor end;
+        def seconds: sub("\\.[0-9]+"; "") | fromdate;
         .items[] | select(.metadata.name | IN($ARGS.positional[]))
         | (.status.targets // [])[0] as $t
         | [.spec.machineRef, .spec.operationKind, ($t.phase // .status.phase // "Pending"), ($t.stage // "-"),
-           ($t.percent // -1), ((.status.startedAt // .metadata.creationTimestamp) | since),
+           ($t.percent // -1), (((.status.completedAt // (now | todate)) | seconds) - ((.status.startedAt // .metadata.creationTimestamp) | seconds) | floor),
            ((if .status.phase == "Failed" then .status.message else null end) // $t.message // .status.message // "-")]
         | @tsv' "$@"
 }
