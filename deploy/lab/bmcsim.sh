@@ -5,7 +5,7 @@
 write_bmcsim_config() {
     local i name
     {
-        printf 'state_dir = "%s"\n' "$LAB/bmc"
+        printf 'admin = "127.0.0.1:8099"\nstate_dir = "%s"\n' "$LAB/bmc"
         for ((i = 1; i <= $1; i++)); do
             name=$(node_name "$i")
             cat <<EOF
