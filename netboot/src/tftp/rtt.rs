@@ -8,9 +8,9 @@ use std::time::Duration;
 /// Before anything was measured.
 const FIRST: Duration = Duration::from_millis(500);
 /// Firmware polls its network card; below this we would resend what is only waiting to be read.
-const FLOOR: Duration = Duration::from_millis(25);
+const FLOOR: Duration = Duration::from_millis(100);
 const CEILING: Duration = Duration::from_secs(2);
-/// `FLOOR << 7` is beyond the ceiling.
+/// `FLOOR << 5` is beyond the ceiling.
 const MOST_DOUBLINGS: u32 = 7;
 
 /// Smoothed round-trip time and the back-off on top of it.
@@ -32,8 +32,9 @@ impl RoundTrip {
         }
     }
 
-    /// A packet sent once was answered after this time.
+    /// A packet sent once was answered after this time; only that ends a back-off.
     pub(crate) fn measured(&mut self, sample: Duration) {
+        self.doublings = 0;
         match self.smoothed {
             None => {
                 self.smoothed = Some(sample);
@@ -61,10 +62,6 @@ impl RoundTrip {
     pub(crate) fn back_off(&mut self) {
         self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
     }
-
-    pub(crate) fn reset_back_off(&mut self) {
-        self.doublings = 0;
-    }
 }
 
 #[cfg(test)]
@@ -84,13 +81,13 @@ mod tests {
         for _ in 0..50 {
             round_trip.measured(ms(1));
         }
-        assert_eq!(round_trip.resend_after(), ms(25));
-        for want in [50, 100, 200, 400, 800, 1600, 2000, 2000, 2000] {
+        assert_eq!(round_trip.resend_after(), ms(100));
+        for want in [200, 400, 800, 1600, 2000, 2000] {
             round_trip.back_off();
             assert_eq!(round_trip.resend_after(), ms(want));
         }
-        round_trip.reset_back_off();
-        assert_eq!(round_trip.resend_after(), ms(25));
+        round_trip.measured(ms(1));
+        assert_eq!(round_trip.resend_after(), ms(100));
     }
 
     #[test]

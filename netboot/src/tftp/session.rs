@@ -5,10 +5,11 @@
 //! in flight, and no block is sent before the one `windowsize` earlier was acknowledged.
 //!
 //! Loss is met in three ways. A client that noticed a gap acknowledges the last block before it
-//! (RFC 7440), and we go on from there at once, but at most once per round trip, so that late
-//! duplicates cannot multiply packets. Without windows a repeated acknowledgement is ignored
-//! (RFC 1123 section 4.2.3.1). Silence is met by resending after a time taken from the measured
-//! round trip (RFC 6298), doubled at each try.
+//! (RFC 7440), and we go on from there at once, unless blocks near it were sent twice: then the
+//! acknowledgement may be the echo of a repetition, and answering it would repeat for ever. Without
+//! windows a repeated acknowledgement is ignored (RFC 1123 section 4.2.3.1). Silence is met by
+//! resending after a time taken from the measured round trip (RFC 6298), doubled at each try until
+//! a block that was sent once is acknowledged (Karn), so that a slow client is not drowned.
 
 use std::time::{Duration, Instant};
 
@@ -90,7 +91,7 @@ pub struct Session {
     timed: Option<(u64, Instant)>,
     deadline: Instant,
     progressed: Instant,
-    went_back: Option<Instant>,
+    resent: u64,
     retransmits: u32,
     outcome: Option<Outcome>,
 }
@@ -111,7 +112,7 @@ impl Session {
             timed: None,
             deadline: now + round_trip.resend_after(),
             progressed: now,
-            went_back: None,
+            resent: 0,
             retransmits: 0,
             outcome: None,
             round_trip,
@@ -165,7 +166,7 @@ impl Session {
         self.round_trip.back_off();
         self.deadline = now + self.round_trip.resend_after();
         if self.opened {
-            self.go_back(now);
+            self.go_back();
         } else {
             self.oack_due = true;
             self.timed = None;
@@ -195,6 +196,7 @@ impl Session {
         self.next += 1;
         if block <= self.sent {
             self.retransmits += 1;
+            self.resent = self.resent.max(block);
         } else {
             self.sent = block;
             if block == window_end && self.timed.is_none() {
@@ -264,37 +266,34 @@ impl Session {
             return;
         }
         if ahead == 0 {
-            self.on_repeated_ack(now);
+            self.on_repeated_ack();
             return;
         }
-        let gap = block + 1 < self.next;
+        let gap = block + 1 < self.next && !self.may_be_echo();
         self.acked = block;
         self.next = self.next.max(block + 1);
         self.progress(now, block);
         if block == self.blocks() {
             self.outcome = Some(Outcome::Done);
-        } else if gap && self.may_go_back(now) {
-            self.go_back(now);
+        } else if gap {
+            self.go_back();
         }
     }
 
     /// The first block of the window was lost, or this is an echo of an earlier acknowledgement.
-    fn on_repeated_ack(&mut self, now: Instant) {
-        if self.granted.windowsize > 1 && self.next > self.acked + 1 && self.may_go_back(now) {
-            self.go_back(now);
+    fn on_repeated_ack(&mut self) {
+        if self.granted.windowsize > 1 && self.next > self.acked + 1 && !self.may_be_echo() {
+            self.go_back();
         }
     }
 
-    fn may_go_back(&self, now: Instant) -> bool {
-        // Half a round trip: measured times vary, and what is in flight is answered within one.
-        let wait = self.round_trip.smoothed() / 2;
-        self.went_back
-            .is_none_or(|before| now.duration_since(before) >= wait)
+    /// Whether repetitions of blocks around the acknowledged one may still be arriving.
+    fn may_be_echo(&self) -> bool {
+        self.resent > 0 && self.acked <= self.resent
     }
 
-    fn go_back(&mut self, now: Instant) {
+    fn go_back(&mut self) {
         self.next = self.acked + 1;
-        self.went_back = Some(now);
         self.timed = None;
     }
 
@@ -306,7 +305,6 @@ impl Session {
             self.timed = None;
             self.round_trip.measured(now.duration_since(at));
         }
-        self.round_trip.reset_back_off();
         self.deadline = now + self.round_trip.resend_after();
     }
 }

@@ -224,6 +224,24 @@ fn half_a_percent_of_loss_costs_a_mebibyte_little_time() {
     }
 }
 
+#[test]
+fn a_client_that_becomes_slow_is_not_drowned_in_repetitions() {
+    for windowsize in [1, 4, 16] {
+        let wire = Wire {
+            tires: Some((200, 60_000)),
+            ..Wire::perfect()
+        };
+        let blocks = 600;
+        let (session, _) = wire.run(blocks * u64::from(BLKSIZE), windowsize);
+        assert_eq!(session.outcome(), Some(&Outcome::Done));
+        let retransmits = u64::from(session.retransmits());
+        assert!(
+            retransmits < blocks / 5,
+            "window {windowsize}: {retransmits} of {blocks}"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -233,7 +251,7 @@ proptest! {
         seed: u64, length in 0_u64..20_000, windowsize in 1_u16..=20,
         loss in 0_u64..2500, twice in 0_u64..1000, jitter in 0_u64..5000,
     ) {
-        let wire = Wire { seed: seed | 1, loss_per_10k: loss, twice_per_10k: twice, jitter };
+        let wire = Wire { seed: seed | 1, loss_per_10k: loss, twice_per_10k: twice, jitter, tires: None };
         let (session, stats) = wire.run(length, windowsize);
         // With one packet in four lost, eight tries in a row may fail; the client gives up then.
         if session.outcome() != Some(&Outcome::TimedOut) || loss < 500 {
@@ -267,6 +285,8 @@ struct Wire {
     twice_per_10k: u64,
     /// Microseconds, at most, on top of the way's 500.
     jitter: u64,
+    /// After this many packets the client needs this many microseconds for each.
+    tires: Option<(u64, u64)>,
 }
 
 struct Stats {
@@ -343,6 +363,7 @@ impl Wire {
             loss_per_10k: 0,
             twice_per_10k: 0,
             jitter: 0,
+            tires: None,
         }
     }
 
@@ -379,6 +400,7 @@ impl Wire {
             heard: 0,
         };
         let (mut queue, mut now) = (Queue::default(), 0);
+        let mut client_free = 0;
         loop {
             while let Some(transmit) = session.poll_transmit(at(now)) {
                 self.put(&mut queue, now, || match &transmit {
@@ -415,7 +437,14 @@ impl Wire {
                 session.on_datagram(at(now), &datagram);
                 continue;
             }
+            if now < client_free {
+                queue.at(client_free, arrival);
+                continue;
+            }
             if !matches!(arrival, Arrival::ClientTimer(_)) {
+                if let Some((_, micros)) = self.tires.filter(|(after, _)| client.heard >= *after) {
+                    client_free = now + micros;
+                }
                 client.heard += 1;
                 queue.at(now + 1_000_000, Arrival::ClientTimer(client.heard));
             }
