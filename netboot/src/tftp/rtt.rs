@@ -47,11 +47,6 @@ impl RoundTrip {
         }
     }
 
-    /// One round trip, as well as it is known.
-    pub(crate) fn smoothed(&self) -> Duration {
-        self.smoothed.unwrap_or(FIRST / 2)
-    }
-
     pub(crate) fn resend_after(&self) -> Duration {
         let base = self
             .smoothed
