@@ -45,8 +45,8 @@ start() {
     printf '%s %s\n' "$pid" "$(start_time "$pid")" >"$LAB/run/$name.pid"
 }
 
-# Field 22 of /proc/PID/stat, counted behind the command name, which may hold spaces.
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# Field 22 of /proc/PID/stat, counted behind the command name, which may hold spaces. A zombie has none: it runs no more.
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }'; }
 
 is_running() {
     local pid began
