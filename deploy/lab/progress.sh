@@ -19,10 +19,14 @@ clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 # show_progress TIMEOUT NAME…: 0 when all are Complete, 1 when one Failed, 2 when the time is over.
 show_progress() {
     local limit=$((SECONDS + $1)) rows machine kind phase stage percent elapsed message line running failed drawn=0
-    local terminal=
+    local terminal='' columns=120
     local -A last=()
     shift
-    [ ! -t 1 ] || terminal=yes
+    if [ -t 1 ]; then
+        terminal=yes
+        columns=$({ stty size </dev/tty; } 2>/dev/null | cut -d' ' -f2) || columns=''
+        [ "${columns:-0}" -gt 20 ] || columns=120
+    fi
     while :; do
         running=0 failed=0
         rows=$(operations_tsv "$@") || rows=''
@@ -37,7 +41,7 @@ show_progress() {
             esac
             line=$(printf '%-8s %-12s %-10s %-14s %4s' "$machine" "$kind" "$phase" "$stage" "$([ "$percent" -lt 0 ] || echo "$percent%")")
             if [ -n "$terminal" ]; then
-                printf '\033[2K%.*s\n' "$(($(tput cols 2>/dev/null || echo 120) - 1))" "$line $(clock "$elapsed")  $message"
+                printf '\033[2K%.*s\n' $((columns - 1)) "$line $(clock "$elapsed")  $message"
                 drawn=$((drawn + 1))
             elif [ "${last[$machine]:-}" != "$phase $stage $((percent / 10))" ]; then
                 last[$machine]="$phase $stage $((percent / 10))"
