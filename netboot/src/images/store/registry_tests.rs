@@ -301,9 +301,10 @@ async fn an_image_goes_through_debians_registry() {
     super::super::registry::ensure_crypto_provider();
     let client = reqwest::Client::builder().build().unwrap();
     let base = format!("http://{host}/v2");
+    let mut tick = tokio::time::interval(Duration::from_millis(20));
     let ready = async {
         while client.get(format!("{base}/")).send().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tick.tick().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), ready)
