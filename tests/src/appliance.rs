@@ -20,6 +20,7 @@ pub struct Appliance {
     child: Option<Child>,
     dir: PathBuf,
     ports: Ports,
+    database_url: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,11 +60,12 @@ fn binary() -> Result<PathBuf> {
 }
 
 impl Appliance {
-    /// Starts an appliance of site `lab` that keeps its state in `dir`.
+    /// Starts an appliance of site `lab` that keeps its state in `dir`, and its store there too
+    /// unless a database is named.
     ///
     /// # Errors
     /// When it does not get ready.
-    pub async fn start(dir: &Path) -> Result<Self> {
+    pub async fn start(dir: &Path, database_url: Option<String>) -> Result<Self> {
         let ports = Ports {
             http: free_port()?,
             health: free_port()?,
@@ -76,6 +78,7 @@ impl Appliance {
             child: None,
             dir: dir.to_owned(),
             ports,
+            database_url,
         };
         appliance.restart().await?;
         Ok(appliance)
@@ -107,6 +110,11 @@ impl Appliance {
                 "--bind-address",
                 "127.0.0.1",
             ])
+            .args(
+                self.database_url
+                    .iter()
+                    .flat_map(|url| ["--database-url", url]),
+            )
             .arg("--state-dir")
             .arg(self.dir.join("state"))
             .args(["--serve-url", &format!("http://127.0.0.1:{http}")])

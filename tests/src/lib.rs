@@ -6,5 +6,6 @@
 pub mod appliance;
 pub mod host;
 pub mod image;
+pub mod postgres;
 pub mod rack;
 pub mod wait;

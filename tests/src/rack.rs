@@ -49,11 +49,19 @@ impl std::fmt::Debug for ClientDebug {
 }
 
 impl Rack {
-    /// Starts everything and applies Secret and Machine.
+    /// Starts everything on SQLite and applies Secret and Machine.
     ///
     /// # Errors
     /// When a part does not start.
     pub async fn start() -> Result<Self> {
+        Self::start_on(None).await
+    }
+
+    /// The same, with the store where the URL says.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn start_on(database_url: Option<String>) -> Result<Self> {
         rustls::crypto::aws_lc_rs::default_provider()
             .install_default()
             .ok();
@@ -79,7 +87,7 @@ impl Rack {
         })
         .await?;
         let (address, bmc) = simulator.bmcs().first().cloned().context("one BMC")?;
-        let appliance = Appliance::start(dir.path()).await?;
+        let appliance = Appliance::start(dir.path(), database_url).await?;
         let client = ClientDebug(appliance.client().await?);
         let rack = Self {
             appliance,

@@ -114,6 +114,25 @@ async fn a_killed_appliance_goes_on_where_it_was_and_repeats_nothing() -> Result
 }
 
 #[tokio::test]
+async fn postgresql_serves_as_well() -> Result<()> {
+    let Some(url) = metalman_tests::postgres::fresh_schema("service").await? else {
+        return Ok(());
+    };
+    let mut rack = Rack::start_on(Some(url)).await?;
+    rack.operate("replace", "HostReplace", "node-1").await?;
+    rack.reaches("replace", Stage::WaitingRepave).await?;
+    let (token, plan) = claim(&rack, "installer").await?;
+    rack.appliance.kill()?;
+    rack.appliance.restart().await?;
+    rack.host()?.write_image(&token, "installer", &plan).await?;
+    rack.reaches("replace", Stage::WaitingBoot).await?;
+    rack.host()?.report_boot(&plan, "first-boot").await?;
+    rack.ends("replace", Phase::Complete).await?;
+    ensure!(rack.power_changes() == (1, 0), "{:?}", rack.bmc.log().power);
+    Ok(())
+}
+
+#[tokio::test]
 async fn power_operations_end_by_readings() -> Result<()> {
     let rack = Rack::start().await?;
     rack.operate("on", "HostPowerOn", "node-1").await?;
