@@ -342,5 +342,10 @@ async fn an_expired_operation_is_deleted() -> Result<()> {
     wait::until("the operation to be deleted", async || {
         api.get_opt("off").await.ok()?.is_none().then_some(())
     })
+    .await?;
+    wait::until("the Machine to speak of it no more", async || {
+        let status = rack.machine("node-1").await.ok()?.status?;
+        status.message.is_none().then_some(())
+    })
     .await
 }

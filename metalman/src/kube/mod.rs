@@ -3,6 +3,7 @@
 //! Invariant: the same code speaks to a cluster and to the embedded API.
 
 pub mod events;
+mod merge;
 pub mod secrets;
 pub mod watch;
 pub mod writer;

@@ -13,13 +13,13 @@ use kube::{
 };
 use metalman_api::{
     machine::{Machine, OperationCounters},
-    operation::{MachineOperation, MachineOperationSpec, MachineOperationStatus, Phase},
+    operation::{MachineOperation, MachineOperationSpec, Phase},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::events::Events;
+use super::{events::Events, merge::merge_patch};
 use crate::{
     clock,
     domain::{
@@ -189,14 +189,14 @@ impl Writer {
                     .await;
             }
         }
-        if differs(&shown, &wanted) {
-            self.patch_operation(name, &wanted).await;
+        if let Some(patch) = status_patch(&shown, &wanted) {
+            self.patch_operation(name, patch).await;
         }
     }
 
-    async fn patch_operation(&self, name: &str, status: &MachineOperationStatus) {
+    async fn patch_operation(&self, name: &str, patch: Value) {
         let api: Api<MachineOperation> = Api::all(self.client.0.clone());
-        let patch = Patch::Merge(json!({ "status": status }));
+        let patch = Patch::Merge(patch);
         let params = PatchParams {
             field_manager: Some(MANAGER.into()),
             ..PatchParams::default()
@@ -308,9 +308,9 @@ impl Writer {
             counters: self.followed(machine, shown.operations.unwrap_or_default()),
         };
         let wanted = machine_status(&view, &shown, machine.metadata.generation, now);
-        if differs(&shown, &wanted) {
+        if let Some(patch) = status_patch(&shown, &wanted) {
             let api: Api<Machine> = Api::all(self.client.0.clone());
-            let patch = Patch::Merge(json!({ "status": wanted }));
+            let patch = Patch::Merge(patch);
             let params = PatchParams {
                 field_manager: Some(MANAGER.into()),
                 ..PatchParams::default()
@@ -358,9 +358,14 @@ fn told_boot(boot: &RecordedBoot) -> (&str, &str, &str, Timestamp) {
     )
 }
 
-/// Compares as written: the API keeps times in whole seconds.
-fn differs<T: serde::Serialize>(shown: &T, wanted: &T) -> bool {
-    serde_json::to_value(shown).ok() != serde_json::to_value(wanted).ok()
+/// The change of a status that makes it true, compared as written: the API keeps times in whole
+/// seconds.
+fn status_patch<T: serde::Serialize>(shown: &T, wanted: &T) -> Option<Value> {
+    let (shown, wanted) = (
+        serde_json::to_value(shown).ok()?,
+        serde_json::to_value(wanted).ok()?,
+    );
+    merge_patch(&shown, &wanted).map(|change| json!({ "status": change }))
 }
 
 fn is_gone(error: &kube::Error) -> bool {
