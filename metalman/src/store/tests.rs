@@ -126,7 +126,7 @@ on_both_databases! {
     observations::chatty_progress_does_not_push_out_other_evidence,
     observations::evidence_is_newer_than_the_start,
     observations::unknown_cards_are_counted,
-    observations::images_and_audit_round_trip,
+    observations::the_audit_log_pages_backwards,
     observations::concurrent_writers_leave_no_gap_for_followers,
     schema::the_site_view_is_replaced_whole,
     schema::an_impossible_row_is_named,
