@@ -65,6 +65,11 @@ impl Client {
         self.transport.observed_fingerprint()
     }
 
+    /// HTTP requests sent so far, answered or not; for a caller that keeps a budget.
+    pub fn requests(&self) -> u64 {
+        self.transport.requests()
+    }
+
     /// The service root, read once and without credentials.
     pub async fn service_root(&self) -> Result<&ServiceRoot, Error> {
         self.root

@@ -5,6 +5,7 @@
 //! links the BMC sends.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{ETAG, HeaderMap, HeaderValue};
@@ -67,6 +68,7 @@ pub(crate) struct Transport {
     origin: Url,
     bmc: String,
     verifier: Option<Arc<PinVerifier>>,
+    requests: AtomicU64,
 }
 
 impl Transport {
@@ -110,6 +112,7 @@ impl Transport {
             origin,
             bmc,
             verifier,
+            requests: AtomicU64::new(0),
         })
     }
 
@@ -120,6 +123,11 @@ impl Transport {
 
     pub(crate) fn observed_fingerprint(&self) -> Option<Fingerprint> {
         self.verifier.as_ref()?.observed()
+    }
+
+    /// Requests sent so far.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Sends a request and reads the whole answer.
@@ -138,6 +146,7 @@ impl Transport {
     }
 
     async fn exchange(&self, request: Request<'_>) -> Result<Response, Error> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let operation = request.operation;
         let mut call = self
             .http
