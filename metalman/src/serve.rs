@@ -35,7 +35,7 @@ use self::{
     view::{Heard, WebView},
 };
 use crate::{
-    bmc::Bmcs,
+    bmc::{BmcDesk, Bmcs, Poller},
     callbacks::{self, Callbacks, Planner},
     clock,
     config::Config,
@@ -220,12 +220,24 @@ impl Parts {
         let tasks = TaskTracker::new();
         let images = self.images.clone();
         let operation = &self.config.operation;
+        let desk = BmcDesk {
+            site: self.site.clone(),
+            secrets: secrets.clone(),
+            bmcs: Bmcs::new(
+                self.store.clone(),
+                self.config.bmc.max_connections,
+                clock::now,
+            ),
+            clock: clock::now,
+        };
+        let interval = SignedDuration::try_from(self.config.bmc.poll_interval)?;
+        let poller = Poller::new(desk.clone(), interval);
+        supervisor.start("BMC poller", poller.run(supervisor.stop_token()));
         let driver = Driver {
             site: self.site.clone(),
             store: self.store.clone(),
-            bmcs: Bmcs::new(self.store.clone()),
-            images: ImageJobs::new(images, secrets.clone(), self.site.clone(), tasks.clone()),
-            secrets,
+            bmcs: desk,
+            images: ImageJobs::new(images, secrets, self.site.clone(), tasks.clone()),
             boot: self.boot.clone(),
             limits: Limits {
                 max_attempts: operation.max_attempts,

@@ -1,21 +1,36 @@
 //! Everything that talks to BMCs: one owner per BMC address, one call at a time, a pinned
-//! certificate, and no second try with a password that was refused.
+//! certificate, no second try with a password that was refused, and peace for a BMC that fails.
 //!
-//! Invariant: no other module builds a `redfish::Client`.
+//! Invariant: while the appliance serves, no other module builds a `redfish::Client`.
 
-mod slot;
+mod breaker;
+mod budget;
+mod carry_out;
+mod desk;
+mod governor;
+mod lanes;
+mod open;
+mod pace;
+mod poller;
+mod words;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
-use tokio::sync::Mutex;
 
 use crate::{
     domain::facts::{BootOverride, Power, Trouble},
     store::Store,
 };
-use slot::Slot;
+use governor::{Common, Governor};
+use lanes::Lanes;
+
+pub use desk::BmcDesk;
+pub use poller::Poller;
 
 /// How to reach one system behind one BMC.
 #[derive(Debug, Clone)]
@@ -78,15 +93,19 @@ pub struct Seen {
 #[derive(Debug, Clone)]
 pub struct Bmcs {
     store: Store,
-    slots: Arc<Mutex<HashMap<String, Arc<Mutex<Slot>>>>>,
+    lanes: Lanes,
+    clock: fn() -> Timestamp,
+    governors: Arc<Mutex<HashMap<String, Arc<Governor>>>>,
 }
 
 impl Bmcs {
-    /// No connection is made yet.
-    pub fn new(store: Store) -> Self {
+    /// At most `calls` BMCs are called at one time. No connection is made yet.
+    pub fn new(store: Store, calls: usize, clock: fn() -> Timestamp) -> Self {
         Self {
             store,
-            slots: Arc::default(),
+            lanes: Lanes::new(calls),
+            clock,
+            governors: Arc::default(),
         }
     }
 
@@ -94,35 +113,48 @@ impl Bmcs {
     ///
     /// # Errors
     /// A [`Trouble`] with object and cure.
-    pub async fn call(
-        &self,
-        access: &BmcAccess,
-        call: &Call,
-        now: fn() -> Timestamp,
-    ) -> Result<Seen, Trouble> {
-        let address = access.url.trim_end_matches('/').to_ascii_lowercase();
-        let slot = {
-            let mut slots = self.slots.lock().await;
-            Arc::clone(slots.entry(address.clone()).or_default())
-        };
-        let mut slot = slot.lock().await;
-        slot.call(&self.store, &address, access, call, now).await
+    pub async fn call(&self, access: &BmcAccess, call: &Call) -> Result<Seen, Trouble> {
+        let (address, governor) = self.governor(access);
+        governor.call(self.common(), &address, access, call).await
     }
 
-    /// Ends all sessions; for the shutdown.
+    /// Reads the system in passing; `None` while this BMC is being called anyway or left alone.
+    ///
+    /// # Errors
+    /// A [`Trouble`] with object and cure.
+    pub async fn poll(&self, access: &BmcAccess) -> Option<Result<Seen, Trouble>> {
+        let (address, governor) = self.governor(access);
+        governor.poll(self.common(), &address, access).await
+    }
+
+    /// Ends all sessions, and begins none from now on; for the shutdown. The pollers and the
+    /// operations have ended before, or are told so by their calls.
     pub async fn close(&self) {
-        let slots: Vec<_> = self
-            .slots
+        let governors: Vec<_> = self
+            .governors
             .lock()
-            .await
-            .drain()
-            .map(|(_, slot)| slot)
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
             .collect();
-        futures::future::join_all(
-            slots
-                .iter()
-                .map(async |slot| slot.lock().await.close().await),
-        )
-        .await;
+        futures::future::join_all(governors.iter().map(|governor| governor.close())).await;
+    }
+
+    fn governor(&self, access: &BmcAccess) -> (String, Arc<Governor>) {
+        let address = access.url.trim_end_matches('/').to_ascii_lowercase();
+        let mut governors = self
+            .governors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let governor = Arc::clone(governors.entry(address.clone()).or_default());
+        (address, governor)
+    }
+
+    fn common(&self) -> Common<'_> {
+        Common {
+            store: &self.store,
+            lanes: &self.lanes,
+            clock: self.clock,
+        }
     }
 }

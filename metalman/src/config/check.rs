@@ -7,13 +7,15 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{
-    checked::{ClusterConfig, Config, DatabaseConfig, DhcpMode, LogConfig, OperationConfig},
+    checked::{
+        BmcConfig, ClusterConfig, Config, DatabaseConfig, DhcpMode, LogConfig, OperationConfig,
+    },
     problem::Problems,
     values::{
         address, count, duration, folder, https_url, plain_http_hosts, port, relays, serve_url,
         site,
     },
-    wire::{WireConfig, WireDhcp, WireOperation, defaults},
+    wire::{WireBmc, WireConfig, WireDhcp, WireOperation, defaults},
 };
 use crate::telemetry::{self, LogFormat};
 
@@ -55,6 +57,7 @@ impl TryFrom<WireConfig> for Config {
                 p,
                 wire.images.plain_http_hosts.clone().unwrap_or_default(),
             ),
+            bmc: bmc(p, &wire.bmc),
             operation: operation(p, &wire.operation),
             log: log(p, wire.log.format.as_deref(), wire.log.filter.as_deref()),
             state_dir,
@@ -168,6 +171,18 @@ fn dhcp_mode(p: &mut Problems, wire: &WireDhcp) -> DhcpMode {
             }
             DhcpMode::Interface(name.clone())
         }
+    }
+}
+
+fn bmc(p: &mut Problems, wire: &WireBmc) -> BmcConfig {
+    BmcConfig {
+        poll_interval: duration(
+            p,
+            "bmc.poll_interval",
+            wire.poll_interval.as_deref(),
+            Duration::from_secs(1)..=Duration::from_hours(1),
+        ),
+        max_connections: count(p, "bmc.max_connections", wire.max_connections, 1..=10_000),
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Config {
     pub web_port: u16,
     /// Registries that are spoken to without TLS.
     pub plain_http_hosts: Vec<String>,
+    /// How BMCs are called.
+    pub bmc: BmcConfig,
     /// How operations are run.
     pub operation: OperationConfig,
     /// Logs.
@@ -89,6 +91,15 @@ pub enum DatabaseConfig {
     Url(String),
     /// A URL read from a file, which may hold a password.
     Secret(SecretString),
+}
+
+/// How BMCs are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BmcConfig {
+    /// Pause between two readings of an idle BMC.
+    pub poll_interval: Duration,
+    /// BMCs called at one time, at least 1.
+    pub max_connections: usize,
 }
 
 /// How operations are run.

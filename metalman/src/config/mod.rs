@@ -18,7 +18,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-pub use checked::{ClusterConfig, Config, DatabaseConfig, DhcpMode, LogConfig, OperationConfig};
+pub use checked::{
+    BmcConfig, ClusterConfig, Config, DatabaseConfig, DhcpMode, LogConfig, OperationConfig,
+};
 pub use example::{describe_defaults, example};
 pub use problem::{Problem, Problems};
 pub use wire::{ConfigArgs, WireConfig};

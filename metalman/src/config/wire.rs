@@ -124,6 +124,9 @@ pub struct WireConfig {
     /// Where images come from.
     #[command(flatten)]
     pub images: WireImages,
+    /// How BMCs are called.
+    #[command(flatten)]
+    pub bmc: WireBmc,
     /// The operation engine.
     #[command(flatten)]
     pub operation: WireOperation,
@@ -198,6 +201,17 @@ WireImages {
 }}
 
 table! {
+/// How BMCs are called.
+WireBmc {
+    /// How often the BMC of a machine without a running operation is read
+    #[arg(long = "bmc-poll-interval", id = "bmc.poll_interval", value_name = "DURATION")]
+    poll_interval: String,
+    /// How many BMCs are called at the same time
+    #[arg(long = "bmc-max-connections", id = "bmc.max_connections", value_name = "COUNT")]
+    max_connections: i64,
+}}
+
+table! {
 /// How operations are run.
 WireOperation {
     /// How often an action on a machine is tried before its target fails
@@ -246,6 +260,7 @@ impl WireConfig {
             api: self.api.over(below.api),
             web: self.web.over(below.web),
             images: self.images.over(below.images),
+            bmc: self.bmc.over(below.bmc),
             operation: self.operation.over(below.operation),
             log: self.log.over(below.log),
         }
@@ -275,6 +290,10 @@ pub(super) fn defaults() -> WireConfig {
         health: WireHealth { port: Some(8081) },
         api: WireApi { port: Some(6443) },
         web: WireWeb { port: Some(8443) },
+        bmc: WireBmc {
+            poll_interval: Some("60s".to_owned()),
+            max_connections: Some(512),
+        },
         operation: WireOperation {
             max_attempts: Some(3),
             poll_interval: Some("5s".to_owned()),

@@ -1,18 +1,14 @@
 //! Carries out actions: BMC calls and image preparation, with their results kept.
 
-use metalman_api::{
-    machine::{BootProtocol, Machine},
-    operation::MachineOperation,
-};
+use metalman_api::{machine::BootProtocol, operation::MachineOperation};
 use serde_json::json;
 use tracing::debug;
 
 use super::Driver;
 use crate::{
-    bmc::{BmcAccess, Call},
+    bmc::Call,
     clock,
     domain::{Action, facts::Trouble},
-    site::BmcReading,
     store::{
         ActionOutcome, FinishedAction, NewTimelineEntry, Observed, StoreError, TimelineSource,
     },
@@ -45,7 +41,7 @@ impl Driver {
         };
         let failed = match call {
             Some(call) => {
-                let trouble = self.call_bmc(machine, &call).await;
+                let trouble = self.bmcs.call(machine, &call).await;
                 if call != Call::Read {
                     self.tell(operation, machine, &call, trouble.as_ref())
                         .await?;
@@ -67,51 +63,6 @@ impl Driver {
             result,
         };
         self.store.outbox().finish(&finished, clock::now()).await
-    }
-
-    /// Makes a BMC call and remembers the reading; gives back the trouble, if any.
-    pub(super) async fn call_bmc(&self, name: &str, call: &Call) -> Option<Trouble> {
-        let machine = self.site.machine(name)?;
-        let outcome = match self.access(&machine).await {
-            Ok(access) => self.bmcs.call(&access, call, clock::now).await,
-            Err(trouble) => Err(trouble),
-        };
-        let (reading, trouble) = match outcome {
-            Ok(seen) => (BmcReading::Seen(seen), None),
-            Err(trouble) => (BmcReading::Trouble(trouble.clone()), Some(trouble)),
-        };
-        self.site.remember(name, reading, clock::now());
-        trouble
-    }
-
-    async fn access(&self, machine: &Machine) -> Result<BmcAccess, Trouble> {
-        let name = machine.metadata.name.as_deref().unwrap_or_default();
-        let Some(redfish) = machine
-            .spec
-            .pxe
-            .as_ref()
-            .and_then(|pxe| pxe.redfish.as_ref())
-        else {
-            return Err(Trouble {
-                reason: "UnsupportedTarget".into(),
-                message: format!("Machine {name} has no BMC: set spec.pxe.redfish"),
-                transient: false,
-                at: clock::now(),
-            });
-        };
-        let (password, secret) = self.secrets.password(&redfish.password_ref).await?;
-        Ok(BmcAccess {
-            url: redfish.url.clone(),
-            username: redfish.username.clone(),
-            password,
-            secret,
-            system_id: redfish.device_id.clone(),
-            pinned: machine
-                .status
-                .as_ref()
-                .and_then(|status| status.redfish.as_ref())
-                .and_then(|redfish| redfish.cert_fingerprint.clone()),
-        })
     }
 
     /// Loader URL for machines that boot by UEFI HTTP.

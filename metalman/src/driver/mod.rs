@@ -26,13 +26,12 @@ pub use images::ImageJobs;
 pub(crate) use target::random_word;
 
 use crate::{
-    bmc::Bmcs,
+    bmc::BmcDesk,
     clock,
     domain::{
         Limits, TargetState,
         targets::{self, Targets},
     },
-    kube::secrets::Secrets,
     site::{BootView, Site},
     store::{
         ActionOutcome, CommitTarget, FinishedAction, NewTimelineEntry, Store, StoreError,
@@ -43,8 +42,6 @@ use crate::{
 
 /// Longest pause between two looks at everything.
 const TICK: Duration = Duration::from_secs(1);
-/// How often an idle machine's BMC is read.
-const IDLE_READ: SignedDuration = SignedDuration::from_secs(60);
 /// How long an operation may name a Machine that does not exist yet.
 const MACHINE_GRACE: SignedDuration = SignedDuration::from_secs(30);
 
@@ -56,9 +53,7 @@ pub struct Driver {
     /// Journal.
     pub store: Store,
     /// BMCs.
-    pub bmcs: Bmcs,
-    /// Passwords.
-    pub secrets: Secrets,
+    pub bmcs: BmcDesk,
     /// Images of running operations.
     pub images: ImageJobs,
     /// Snapshot builder.
@@ -101,7 +96,7 @@ impl Driver {
         self.tasks.close();
         self.images.stop();
         self.tasks.wait().await;
-        self.bmcs.close().await;
+        self.bmcs.bmcs.close().await;
         Ok(())
     }
 
@@ -135,7 +130,6 @@ impl Driver {
             }
         }
         self.cancel_deleted(now).await?;
-        self.read_idle_machines(now);
         Ok(())
     }
 
@@ -321,33 +315,5 @@ impl Driver {
             committed?;
         }
         Ok(())
-    }
-
-    /// Keeps power states fresh where nothing else asks.
-    fn read_idle_machines(&self, now: Timestamp) {
-        for machine in self.site.owned_machines() {
-            let Some(name) = machine.metadata.name.clone() else {
-                continue;
-            };
-            let has_bmc = machine
-                .spec
-                .pxe
-                .as_ref()
-                .is_some_and(|pxe| pxe.redfish.is_some());
-            let fresh = self
-                .site
-                .memory(&name)
-                .last_asked()
-                .is_some_and(|at| now.duration_since(at) < IDLE_READ);
-            let key = format!("idle/{name}");
-            if !has_bmc || fresh || !self.take(&key, self.max_concurrent) {
-                continue;
-            }
-            let driver = self.clone();
-            self.tasks.spawn(async move {
-                driver.call_bmc(&name, &crate::bmc::Call::Read).await;
-                driver.release(&key);
-            });
-        }
     }
 }

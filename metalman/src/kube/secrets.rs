@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use metalman_api::machine::{PasswordRef, SecretRef};
@@ -13,11 +14,23 @@ use secrecy::SecretString;
 
 use crate::{bmc::SecretVersion, clock, domain::facts::Trouble, supervisor::chain};
 
+/// For how long an answer is recent.
+const RECENT: SignedDuration = SignedDuration::from_secs(60);
+
+/// How old an answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Asked for now: an operation must see the Secret that was just corrected.
+    Now,
+    /// Up to a minute old: a poller must not ask the API server for each of a thousand machines.
+    Recent,
+}
+
 /// Reader of Secrets.
 #[derive(Clone)]
 pub struct Secrets {
     client: Client,
-    last: Arc<Mutex<HashMap<String, Secret>>>,
+    last: Arc<Mutex<HashMap<String, (Timestamp, Secret)>>>,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -42,9 +55,10 @@ impl Secrets {
     pub async fn password(
         &self,
         reference: &PasswordRef,
+        fresh: Freshness,
     ) -> Result<(SecretString, SecretVersion), Trouble> {
         let (namespace, name, key) = (&reference.namespace, &reference.name, &reference.key);
-        let secret = self.get(namespace, name).await?;
+        let secret = self.get(namespace, name, fresh).await?;
         let full = format!("{namespace}/{name}");
         let bytes = secret
             .data
@@ -88,7 +102,9 @@ impl Secrets {
         let (Some(host), Some(repository)) = (image.registry_host(), image.repository()) else {
             return Ok(None);
         };
-        let secret = self.get(&reference.namespace, &reference.name).await?;
+        let secret = self
+            .get(&reference.namespace, &reference.name, Freshness::Now)
+            .await?;
         let full = format!("{}/{}", reference.namespace, reference.name);
         let kinds = [
             (PullSecretKind::DockerConfigJson, ".dockerconfigjson"),
@@ -116,15 +132,22 @@ impl Secrets {
         })
     }
 
-    async fn get(&self, namespace: &str, name: &str) -> Result<Secret, Trouble> {
+    async fn get(&self, namespace: &str, name: &str, fresh: Freshness) -> Result<Secret, Trouble> {
         let full = format!("{namespace}/{name}");
+        let last = self.last(&full);
+        if fresh == Freshness::Recent
+            && let Some((at, secret)) = &last
+            && clock::now().duration_since(*at) < RECENT
+        {
+            return Ok(secret.clone());
+        }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         match api.get_opt(name).await {
             Ok(Some(secret)) => {
                 self.last
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .insert(full, secret.clone());
+                    .insert(full, (clock::now(), secret.clone()));
                 Ok(secret)
             }
             Ok(None) => {
@@ -135,14 +158,16 @@ impl Secrets {
                 let message = format!("Secret {full} does not exist; create it");
                 Err(trouble("SecretNotFound", message, false))
             }
-            Err(error) => {
-                let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-                last.get(&full).cloned().ok_or_else(|| {
-                    let message = format!("Secret {full} cannot be read: {}", chain(&error));
-                    trouble("SecretUnreadable", message, true)
-                })
-            }
+            Err(error) => last.map(|(_, secret)| secret).ok_or_else(|| {
+                let message = format!("Secret {full} cannot be read: {}", chain(&error));
+                trouble("SecretUnreadable", message, true)
+            }),
         }
+    }
+
+    fn last(&self, full: &str) -> Option<(Timestamp, Secret)> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.get(full).cloned()
     }
 }
 

@@ -1,0 +1,85 @@
+//! Calls to BMCs by the name of the Machine: finds the address, the account and the password, makes
+//! the call, and remembers what was read in the site view.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use metalman_api::machine::Machine;
+
+use super::{BmcAccess, Bmcs, Call, Seen};
+use crate::{
+    domain::facts::Trouble,
+    kube::secrets::{Freshness, Secrets},
+    site::{BmcReading, Site},
+};
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct BmcDesk {
+    /// Who the machines are, and where readings go.
+    pub site: Arc<Site>,
+    /// Passwords.
+    pub secrets: Secrets,
+    /// BMCs.
+    pub bmcs: Bmcs,
+    /// The process's one clock.
+    pub clock: fn() -> Timestamp,
+}
+
+impl BmcDesk {
+    /// Makes a call for somebody who waits for it; gives back the trouble, if any.
+    pub async fn call(&self, machine: &str, call: &Call) -> Option<Trouble> {
+        let machine_object = self.site.machine(machine)?;
+        let outcome = match self.access(&machine_object, Freshness::Now).await {
+            Ok(access) => self.bmcs.call(&access, call).await,
+            Err(trouble) => Err(trouble),
+        };
+        self.remember(machine, outcome)
+    }
+
+    /// Reads the system in passing; nothing is remembered while somebody else calls this BMC.
+    pub async fn poll(&self, machine: &str) -> Option<Trouble> {
+        let machine_object = self.site.machine(machine)?;
+        let outcome = match self.access(&machine_object, Freshness::Recent).await {
+            Ok(access) => self.bmcs.poll(&access).await?,
+            Err(trouble) => Err(trouble),
+        };
+        self.remember(machine, outcome)
+    }
+
+    fn remember(&self, machine: &str, outcome: Result<Seen, Trouble>) -> Option<Trouble> {
+        let (reading, trouble) = match outcome {
+            Ok(seen) => (BmcReading::Seen(seen), None),
+            Err(trouble) => (BmcReading::Trouble(trouble.clone()), Some(trouble)),
+        };
+        self.site.remember(machine, reading, (self.clock)());
+        trouble
+    }
+
+    /// How to reach the BMC of a machine.
+    async fn access(&self, machine: &Machine, fresh: Freshness) -> Result<BmcAccess, Trouble> {
+        let name = machine.metadata.name.as_deref().unwrap_or_default();
+        let redfish = machine.spec.pxe.as_ref().and_then(|p| p.redfish.as_ref());
+        let Some(redfish) = redfish else {
+            return Err(Trouble {
+                reason: "UnsupportedTarget".into(),
+                message: format!("Machine {name} has no BMC: set spec.pxe.redfish"),
+                transient: false,
+                at: (self.clock)(),
+            });
+        };
+        let reference = &redfish.password_ref;
+        let (password, secret) = self.secrets.password(reference, fresh).await?;
+        let status = machine.status.as_ref();
+        Ok(BmcAccess {
+            url: redfish.url.clone(),
+            username: redfish.username.clone(),
+            password,
+            secret,
+            system_id: redfish.device_id.clone(),
+            pinned: status
+                .and_then(|status| status.redfish.as_ref())
+                .and_then(|redfish| redfish.cert_fingerprint.clone()),
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! One BMC: its owner. Calls go one by one, through the breaker, the budget and a lane.
+//!
+//! Invariant: at most one session, and at most one call, at any time.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Mutex, MutexGuard};
+use tracing::{debug, warn};
+
+use super::{
+    BmcAccess, Call, Seen,
+    breaker::{Breaker, Urgency},
+    budget::Budget,
+    carry_out::carry_out,
+    lanes::Lanes,
+    open::{Account, Open},
+    words::{trouble, unauthorized},
+};
+use crate::{domain::facts::Trouble, store::Store, supervisor::chain};
+
+/// Longest call with everything in it: session, several requests, a task, reading back.
+const LONGEST_CALL: Duration = Duration::from_mins(4);
+
+/// The owner of one BMC address.
+#[derive(Debug, Default)]
+pub(super) struct Governor {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: Option<Open>,
+    breaker: Breaker,
+    budget: Budget,
+    /// The appliance stops: no further session is begun.
+    is_closed: bool,
+}
+
+/// What all governors share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Common<'a> {
+    pub(super) store: &'a Store,
+    pub(super) lanes: &'a Lanes,
+    pub(super) clock: fn() -> Timestamp,
+}
+
+impl Governor {
+    /// Makes a call, waiting for its turn.
+    pub(super) async fn call(
+        &self,
+        common: Common<'_>,
+        address: &str,
+        access: &BmcAccess,
+        call: &Call,
+    ) -> Result<Seen, Trouble> {
+        let state = self.state.lock().await;
+        govern(state, common, address, access, call, Urgency::Urgent).await
+    }
+
+    /// Reads the system if nobody else is calling this BMC; `None` if somebody is.
+    pub(super) async fn poll(
+        &self,
+        common: Common<'_>,
+        address: &str,
+        access: &BmcAccess,
+    ) -> Option<Result<Seen, Trouble>> {
+        let state = self.state.try_lock().ok()?;
+        let refused = state.breaker.admit((common.clock)(), Urgency::Routine);
+        if refused.is_err() && state.fits(access) {
+            return None;
+        }
+        Some(
+            govern(
+                state,
+                common,
+                address,
+                access,
+                &Call::Read,
+                Urgency::Routine,
+            )
+            .await,
+        )
+    }
+
+    /// Ends the session, and begins none from now on.
+    pub(super) async fn close(&self) {
+        let mut state = self.state.lock().await;
+        state.is_closed = true;
+        if let Some(open) = state.open.take() {
+            open.close().await;
+        }
+    }
+}
+
+async fn govern(
+    mut state: MutexGuard<'_, State>,
+    common: Common<'_>,
+    address: &str,
+    access: &BmcAccess,
+    call: &Call,
+    urgency: Urgency,
+) -> Result<Seen, Trouble> {
+    let now = (common.clock)();
+    if state.is_closed {
+        return Err(trouble(
+            address,
+            "Stopping",
+            "the appliance stops",
+            true,
+            now,
+        ));
+    }
+    // A changed Secret or system is news: what failed before says nothing about it.
+    if !state.fits(access)
+        && let Some(open) = state.open.take()
+    {
+        open.close().await;
+        state.breaker.succeeded();
+    }
+    state.breaker.admit(now, urgency)?;
+    let pause = state.budget.pause(now);
+    if pause > SignedDuration::ZERO {
+        debug!(
+            bmc.addr = address,
+            ?pause,
+            "request budget is spent, waiting"
+        );
+        tokio::time::sleep(pause.unsigned_abs()).await;
+    }
+    let _place = common.lanes.enter(state.breaker.is_doubtful()).await;
+    state.call(common, address, access, call).await
+}
+
+impl State {
+    /// Whether what is known of this BMC was found with this account.
+    fn fits(&self, access: &BmcAccess) -> bool {
+        self.open.as_ref().is_none_or(|open| open.fits(access))
+    }
+
+    async fn call(
+        &mut self,
+        common: Common<'_>,
+        address: &str,
+        access: &BmcAccess,
+        call: &Call,
+    ) -> Result<Seen, Trouble> {
+        let account = |now| Account {
+            store: common.store,
+            address,
+            access,
+            now,
+        };
+        let open = match &mut self.open {
+            Some(open) => open,
+            closed => closed.insert(Open::new(account((common.clock)())).await?),
+        };
+        let sent = open.client.requests();
+        let outcome = tokio::time::timeout(LONGEST_CALL, carry_out(&open.client, call)).await;
+        let now = (common.clock)();
+        let cost = open.client.requests().saturating_sub(sent);
+        self.budget
+            .spend(now, u32::try_from(cost).unwrap_or(u32::MAX));
+        match outcome {
+            Ok(Ok(seen)) => {
+                self.breaker.succeeded();
+                open.prove(account(now)).await?;
+                debug!(bmc.addr = address, ?call, power = ?seen.power, "BMC answered");
+                Ok(seen)
+            }
+            Ok(Err(redfish::Error::Unauthorized { .. })) => {
+                self.open = None;
+                account(now).refuse().await?;
+                warn!(
+                    bmc.addr = address,
+                    "BMC refused the password of Secret {}", access.secret.name
+                );
+                Err(unauthorized(address, access, now))
+            }
+            Ok(Err(error)) => {
+                let what = chain(&error);
+                let trouble = trouble(address, error.reason(), &what, error.is_transient(), now);
+                let retry_after = error
+                    .retry_after()
+                    .and_then(|pause| SignedDuration::try_from(pause).ok());
+                self.failed(now, trouble, retry_after, call)
+            }
+            Err(_elapsed) => {
+                let what = format!("did not finish in {} s", LONGEST_CALL.as_secs());
+                let trouble = trouble(address, "TimedOut", &what, true, now);
+                self.failed(now, trouble, None, call)
+            }
+        }
+    }
+
+    fn failed(
+        &mut self,
+        now: Timestamp,
+        trouble: Trouble,
+        retry_after: Option<SignedDuration>,
+        call: &Call,
+    ) -> Result<Seen, Trouble> {
+        warn!(error = %trouble.message, error.reason = %trouble.reason, ?call, "BMC call failed");
+        self.breaker.failed(now, &trouble, retry_after);
+        Err(trouble)
+    }
+}
