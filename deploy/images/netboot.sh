@@ -11,6 +11,13 @@ INITRD_MODULES=(virtio_blk virtio_net virtio_scsi virtio_rng sd_mod sr_mod usb_s
 GRUB_MODULES=(http net efinet tftp chain part_gpt part_msdos fat ext2 search search_fs_file search_label search_fs_uuid
     linux serial terminal echo sleep test regexp normal minicmd reboot halt)
 
+# What our own GRUB has inside: under Secure Boot it can load no module, so all that the template uses and HTTP.
+SITE_GRUB_MODULES=(normal configfile memdisk tar echo test true linux chain boot net efinet tftp http search
+    search_fs_file search_fs_uuid search_label minicmd reboot halt sleep regexp serial terminal part_gpt part_msdos fat ext2
+    tpm gzio smbios progress eval)
+# How it calls itself in its SBAT section; the generations of its upstreams are read from Debian's signed GRUB.
+SITE_SBAT='grub.metalman,1,metalman site build,grub2,1,https://www.gnu.org/software/grub/'
+
 netboot_inputs() {
     script_texts netboot.sh
     boot_packages
@@ -18,7 +25,54 @@ netboot_inputs() {
     (cd "$REPO" && sha256sum templates/boot/*.j2 templates/cloud-init/*.j2 2>/dev/null) || true
 }
 
+# The same image with a GRUB that has HTTP, signed with the site's key.
+netboot_site_inputs() {
+    netboot_inputs
+    script_texts grub-site.cfg
+    dpkg-query -W -f='${Version}\n' grub-common sbsigntool
+    cat "$keys/db.pem"
+    echo "${METALMAN_IMAGE_HTTP_PORT:-8880}"
+}
+
+build_netboot_site() {
+    build_netboot_tree "$1"
+    site_grub "$1" "$1/tree/disk/grubx64.efi"
+    oci_layout "$1/tree" "$1/layout" "metalman netboot with the site's GRUB, Linux $(ls "$1/root/lib/modules")"
+}
+
+# site_grub WORK OUT: grub-mkimage, then sbsign. The modules are those of the packages in WORK, not of this machine.
+site_grub() {
+    local work=$1 root=$1/root
+    # Debian's generations hold for its modules too: same source, same patches.
+    sbat_of "$root/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed" >"$work/sbat.csv"
+    grep -q '^grub,' "$work/sbat.csv" || die "Debian's signed GRUB has no SBAT section"
+    printf '%s\n' "$SITE_SBAT" >>"$work/sbat.csv"
+    printf 'normal (memdisk)/grub.cfg\n' >"$work/embedded.cfg"
+    sed "s/@HTTP_PORT@/${METALMAN_IMAGE_HTTP_PORT:-8880}/" grub-site.cfg >"$work/grub.cfg"
+    tar -C "$work" --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=644 --format=ustar \
+        -cf "$work/memdisk.tar" grub.cfg
+    grub-mkimage -O x86_64-efi -d "$root/usr/lib/grub/x86_64-efi" -p /grub -c "$work/embedded.cfg" -m "$work/memdisk.tar" \
+        --sbat "$work/sbat.csv" -o "$work/grub.efi" "${SITE_GRUB_MODULES[@]}"
+    sbsign --key "$keys/db.key" --cert "$keys/db.pem" --output "$2" "$work/grub.efi" 2>"$work/sbsign.log" ||
+        { cat "$work/sbsign.log" >&2 && die "sbsign failed"; }
+    sbverify --cert "$keys/db.pem" "$2" >/dev/null || die "the signature of the site's GRUB does not verify"
+}
+
+# sbat_of EFI-FILE: the text of its .sbat section.
+sbat_of() {
+    local section
+    section=$(mktemp)
+    objcopy -O binary --only-section=.sbat "$1" "$section"
+    tr -d '\0' <"$section"
+    rm -f "$section"
+}
+
 build_netboot() {
+    build_netboot_tree "$1"
+    oci_layout "$1/tree" "$1/layout" "metalman netboot, Linux $(ls "$1/root/lib/modules")"
+}
+
+build_netboot_tree() {
     local work=$1 disk=$1/tree/disk root=$1/root kernel file
     fetch_boot_packages "$work"
     kernel=$(ls "$root/lib/modules")
@@ -33,7 +87,6 @@ build_netboot() {
     [ -f "$disk/grub/grub.cfg.j2" ] || warn "templates/boot/grub.cfg.j2 is not there: machines will stop at the GRUB prompt"
     printf 'dhcpBootImageName: shimx64.efi\nhttpBootPath: shimx64.efi\n' >"$disk/metadata.yaml"
     make_initrd "$root" "$kernel" "$disk/initrd"
-    oci_layout "$work/tree" "$work/layout" "metalman netboot, Linux $kernel"
 }
 
 # grub_modules FROM TO: the modules above and what moddep.lst says they need.

@@ -24,6 +24,7 @@ tap = "tap$i"
 memory_mib = ${METALMAN_LAB_MEMORY:-1024}
 disks = [{ path = "$(node_disk "$i")", serial = "$(node_serial "$i")", size_mib = $DISK_MIB }]
 serial_log = "$(node_console "$i")"
+firmware_vars = "$(node_firmware_vars "$i")"
 tpm = ${METALMAN_LAB_TPM:-false}
 EOF
         done

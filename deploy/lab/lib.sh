@@ -12,6 +12,8 @@ LAB=${METALMAN_LAB_DIR:-$HOME/.local/state/$NS}
 API_PORT=${METALMAN_LAB_API_PORT:-16443}
 WEB_PORT=${METALMAN_LAB_WEB_PORT:-18443}
 IMAGES=${METALMAN_IMAGE_DIR:-$LAB/images}
+# Keys for Secure Boot stay with the images: the site's GRUB in them is signed with one of these.
+SECURE_BOOT=$IMAGES/secureboot
 
 GATEWAY=10.77.0.1
 SITE=lab
@@ -27,6 +29,21 @@ node_uuid() { printf '77000000-0000-4000-8000-52540077001%d\n' "$1"; }
 node_serial() { echo "LAB$1"; }
 node_disk() { echo "$LAB/disks/node-$1.raw"; }
 node_console() { echo "$LAB/serial/node-$1.log"; }
+
+# METALMAN_LAB_SECURE_BOOT has one word per machine: `off` (the default), `distribution` (the keys that PCs are sold with)
+# or `site` (those and the key of this lab, which signs our own GRUB).
+node_secure_boot() {
+    local words
+    read -r -a words <<<"${METALMAN_LAB_SECURE_BOOT:-}"
+    echo "${words[$(($1 - 1))]:-off}"
+}
+node_firmware_vars() {
+    case $(node_secure_boot "$1") in
+    distribution) echo /usr/share/OVMF/OVMF_VARS_4M.ms.fd ;;
+    site) echo "$SECURE_BOOT/OVMF_VARS_4M.site.fd" ;;
+    *) echo /usr/share/OVMF/OVMF_VARS_4M.fd ;;
+    esac
+}
 
 in_ns() { ip netns exec "$NS" "$@"; }
 ns_exists() { [ -e "/run/netns/$NS" ]; }

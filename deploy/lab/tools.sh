@@ -50,3 +50,27 @@ lab_agent() {
         mv -f "$LAB/bin/.unbounded-agent" "$LAB/bin/unbounded-agent"
     echo "$LAB/bin/unbounded-agent"
 }
+
+# need_site_keys: when a machine is to trust the site: its keys, and firmware variables with its certificate beside those
+# that PCs are sold with. Both stay with the images.
+need_site_keys() {
+    local venv vars=$SECURE_BOOT/OVMF_VARS_4M.site.fd
+    [[ " ${METALMAN_LAB_SECURE_BOOT:-} " == *" site "* ]] || return 0
+    if [ ! -f "$SECURE_BOOT/db.key" ]; then
+        step "making Secure Boot keys for the lab"
+        mkdir -p "$IMAGES"
+        "$BIN/debug/metalman" secureboot init --dir "$SECURE_BOOT" --site lab
+        rm -f "$vars"
+    fi
+    [ ! -f "$vars" ] || return 0
+    install_packages python3-venv
+    venv=$(mktemp -d)
+    /usr/bin/python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check virt-firmware ||
+        die "pip could not install virt-firmware, which puts the site's certificate into the machines' firmware variables"
+    "$venv/bin/virt-fw-vars" --input /usr/share/OVMF/OVMF_VARS_4M.ms.fd --output "$vars.new" \
+        --add-db "$(cat "$SECURE_BOOT/owner.guid")" "$SECURE_BOOT/db.pem" >"$LAB/log/virt-fw-vars.log" 2>&1 ||
+        { cat "$LAB/log/virt-fw-vars.log" >&2 && die "virt-fw-vars failed"; }
+    mv "$vars.new" "$vars"
+    rm -rf "$venv"
+}

@@ -2,6 +2,7 @@
 //! settings are defined; those are in `config`. Invariant: standard output carries results only,
 //! everything else goes to standard error.
 
+mod secureboot;
 mod timeline;
 
 use std::{
@@ -44,6 +45,9 @@ enum Command {
     /// Check the templates of boot files
     #[command(subcommand)]
     Templates(TemplatesCommand),
+    /// Make keys for UEFI Secure Boot
+    #[command(subcommand, name = "secureboot")]
+    SecureBoot(secureboot::SecureBootCommand),
     /// Print the version
     Version,
 }
@@ -97,6 +101,7 @@ impl Cli {
             Command::Timeline(args) => timeline::run(args).await,
             Command::Crd { out } => crds(out.as_deref()),
             Command::Templates(TemplatesCommand::Check { dir }) => check_templates(dir.as_deref()),
+            Command::SecureBoot(command) => secureboot::run(command),
             Command::Version => print(concat!("metalman ", env!("CARGO_PKG_VERSION"), "\n")),
         }
     }
