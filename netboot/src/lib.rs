@@ -6,6 +6,8 @@
 pub mod dhcp;
 pub mod directory;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 pub mod images;
 pub mod mac;

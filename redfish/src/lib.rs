@@ -13,6 +13,8 @@ mod config;
 mod discovery;
 mod error;
 mod etag;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod model;
 mod operation;
 mod power;

@@ -204,7 +204,10 @@ async fn static_file(image: &Arc<UnpackedImage>, name: &str) -> Result<BootFile,
     })
 }
 
-fn look_up(root: &Path, relative: &str) -> Option<(std::path::PathBuf, u64, Option<Timestamp>)> {
+pub(crate) fn look_up(
+    root: &Path,
+    relative: &str,
+) -> Option<(std::path::PathBuf, u64, Option<Timestamp>)> {
     let root = fs::canonicalize(root).ok()?;
     let path = fs::canonicalize(root.join(relative)).ok()?;
     let found = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;

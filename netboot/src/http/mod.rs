@@ -5,11 +5,11 @@
 
 mod answer;
 mod body;
-mod conditional;
+pub(crate) mod conditional;
 mod connection;
-mod files;
-mod path;
-mod range;
+pub(crate) mod files;
+pub(crate) mod path;
+pub(crate) mod range;
 mod router;
 mod serve;
 

@@ -1,23 +1,31 @@
 //! The quoting functions as template filters.
 //!
 //! Adapters only. Invariant: undefined, none and containers are refused where one word is wanted,
-//! so that a missing value never renders as an empty one.
+//! so that a missing value never renders as an empty one; and only what a filter quoted for good
+//! is [`Quoted`]. `kernel_arg` checks, and leaves the quoting to the filter after it.
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
 
 use super::quote;
+use super::quoted::Quoted;
 
 /// Adds `grub`, `shell`, `yaml`, `kernel_arg`, `comment` and `verbatim`.
 pub(crate) fn register(environment: &mut Environment<'static>) {
-    environment.add_filter("grub", |value: &Value| word(value, quote::grub));
-    environment.add_filter("shell", |value: &Value| word(value, quote::shell));
     environment.add_filter("kernel_arg", |value: &Value| word(value, quote::kernel_arg));
-    environment.add_filter("comment", |value: &Value| word(value, quote::comment));
-    environment.add_filter("verbatim", |value: &Value| {
-        word(value, |text| Ok(text.to_owned()))
+    environment.add_filter("grub", |value: &Value| {
+        word(value, quote::grub).map(Quoted::value)
     });
-    environment.add_filter("yaml", |value: &Value| yaml(value, 0));
+    environment.add_filter("shell", |value: &Value| {
+        word(value, quote::shell).map(Quoted::value)
+    });
+    environment.add_filter("comment", |value: &Value| {
+        word(value, quote::comment).map(Quoted::value)
+    });
+    environment.add_filter("verbatim", |value: &Value| {
+        word(value, |text| Ok(text.to_owned())).map(Quoted::value)
+    });
+    environment.add_filter("yaml", |value: &Value| yaml(value, 0).map(Quoted::value));
 }
 
 fn word(

@@ -9,6 +9,7 @@ mod context;
 mod error;
 mod filters;
 mod quote;
+mod quoted;
 mod set;
 
 pub use check::{CheckedTemplate, check_templates};

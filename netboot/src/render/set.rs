@@ -10,12 +10,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::Serialize;
 
 use super::context::{BootContext, SeedContext};
 use super::error::RenderError;
-use super::filters;
+use super::{filters, quoted};
 use crate::images::UnpackedImage;
 use crate::images::digest::sha256_hex;
 
@@ -135,16 +135,17 @@ impl TemplateSet {
         Ok(Self::compile(found))
     }
 
-    fn compile(found: Vec<(String, String)>) -> Self {
+    /// The built-in templates, covered by these of (name, source).
+    pub(crate) fn compile(found: Vec<(String, String)>) -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
         let mut syntax = environment.syntax().to_builder();
         syntax.keep_trailing_newline(true);
         // Only delimiters can be refused, and these are the default ones.
         environment.set_syntax(syntax.build().unwrap_or_default());
         environment.set_fuel(Some(FUEL));
         environment.set_debug(true);
+        quoted::require(&mut environment);
         filters::register(&mut environment);
         let own: HashSet<String> = found.iter().map(|(name, _)| name.clone()).collect();
         let mut broken = HashMap::new();

@@ -38,7 +38,7 @@ pub struct System {
 
 impl System {
     /// Reads a system; `etag` is the header of the answer and wins over the body. `None` when the
-    /// body is no resource at all.
+    /// body is no resource at all, or one without a name.
     pub(crate) fn parse(body: &Value, etag: Option<String>) -> Option<Self> {
         let odata_id = text(body, "@odata.id")?;
         let last = odata_id
@@ -46,7 +46,8 @@ impl System {
             .rsplit('/')
             .next()
             .unwrap_or_default();
-        let id = text(body, "Id").unwrap_or_else(|| last.to_owned());
+        let named = || (!last.trim().is_empty()).then(|| last.to_owned());
+        let id = text(body, "Id").or_else(named)?;
         let reset = body
             .get("Actions")
             .and_then(|actions| actions.get("#ComputerSystem.Reset"));

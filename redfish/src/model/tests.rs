@@ -50,6 +50,13 @@ fn system_with_inline_reset_types_is_read() {
 }
 
 #[test]
+fn a_system_without_a_name_is_none() {
+    for odata_id in ["/", "//", "/ /"] {
+        assert_eq!(System::parse(&json!({ "@odata.id": odata_id }), None), None);
+    }
+}
+
+#[test]
 fn settings_object_and_action_info_are_found() {
     let body = json!({
         "@odata.id": "/redfish/v1/Systems/DGX", "Id": "DGX", "@odata.etag": "\"17\"",

@@ -161,6 +161,79 @@ fn errors_name_template_line_and_variable_but_no_value() {
 }
 
 #[test]
+fn text_that_nobody_quoted_is_not_printed() {
+    let context = BootContext::new(&machine(Some(false)), PEER, &server()).unwrap();
+    for source in [
+        "{{ machine.name }}",
+        "{{ machine.ipv4 }}",
+        "{{ machine.dns }}",
+        "{{ machine.dns | join(\" \") }}",
+        "{{ machine.name | kernel_arg }}",
+        "{{ machine.name | upper }}",
+        "{{ machine.name ~ (server.http_url | grub) }}",
+        "{{ (machine.name | grub) ~ \";\" }}",
+        "{{ \"%s\" | format(machine.name | grub) }}",
+        "{{ machine.name | grub | first }}",
+        "{{ machine.name | grub | reverse }}",
+        "{{ machine.name | grub | yaml }}",
+        "{{ (machine.name | grub)[1:] }}",
+        "{{ machine.name | safe }}",
+        "{{ machine.name | e }}",
+        "{% autoescape false %}{{ machine.name }}{% endautoescape %}",
+        "{% autoescape true %}{{ machine.name }}{% endautoescape %}",
+        "{% set x %}{{ machine.name }}{% endset %}{{ x }}",
+        "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(machine.name) }}",
+    ] {
+        let set = set_with("x.cfg.j2", source);
+        let error = render_boot(&set, "x.cfg", &context).expect_err(source);
+        assert_eq!(error.line(), Some(1), "{source}: {error}");
+    }
+    let set = set_with("x.cfg.j2", "fine\n{{ machine.name }}\n");
+    let error = render_boot(&set, "x.cfg", &context).unwrap_err();
+    assert_eq!(
+        (error.line(), error.variable()),
+        (Some(2), Some("machine.name"))
+    );
+    assert!(error.to_string().contains("| grub"), "{error}");
+}
+
+#[test]
+fn quoted_text_numbers_and_blocks_of_them_are_printed() {
+    let context = BootContext::new(&machine(Some(false)), PEER, &server()).unwrap();
+    for (source, want) in [
+        ("{{ machine.name | grub }}", "node-1"),
+        (
+            "{{ server.port }} {{ 1 == 1 }} {{ loop_ is defined }}",
+            "8880 True False",
+        ),
+        (
+            "{% for d in machine.dns %}{{ loop.index }}={{ d | grub }} {% endfor %}",
+            "1=10.77.0.1 2=9.9.9.9 ",
+        ),
+        (
+            "{% set x %}{{ machine.name | grub }}{% endset %}[{{ x }}]",
+            "[node-1]",
+        ),
+        (
+            "{% macro m(x) %}<{{ x | grub }}>{% endmacro %}{{ m(machine.name) }}",
+            "<node-1>",
+        ),
+        (
+            "{{ machine.mac | replace(\":\", \"-\") | grub }}",
+            "52-54-00-77-00-11",
+        ),
+        (
+            "{{ machine.dns | join(\",\") | kernel_arg | grub }}",
+            "10.77.0.1,9.9.9.9",
+        ),
+    ] {
+        let set = set_with("x.cfg.j2", source);
+        let rendered = render_boot(&set, "x.cfg", &context).expect(source);
+        assert_eq!(std::str::from_utf8(&rendered.bytes), Ok(want), "{source}");
+    }
+}
+
+#[test]
 fn a_broken_template_fails_alone_with_its_line() {
     let set = set_with("other.cfg.j2", "fine\n{% if %}\n");
     let context = BootContext::new(&machine(None), PEER, &server()).unwrap();
@@ -211,7 +284,7 @@ fn an_image_template_covers_the_built_in_one_and_is_compiled_once() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("grub")).unwrap();
     let path = dir.path().join("grub/grub.cfg.j2");
-    fs::write(&path, "first {{ extra.site }}\n").unwrap();
+    fs::write(&path, "first {{ extra.site | grub }}\n").unwrap();
     let image = image(dir.path());
     let renderer = Renderer::new();
     assert_eq!(
