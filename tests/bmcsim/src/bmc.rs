@@ -2,21 +2,31 @@
 //!
 //! No HTTP here. The lock is never held across an await.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::accounts::Accounts;
 use crate::boot::{BootChoice, BootOverride};
 use crate::clock;
 use crate::config::BmcConfig;
+use crate::counters::Counters;
 use crate::faults::{self, Fault};
+use crate::habits::Habits;
+use crate::line::{Door, Line};
 use crate::log::{Call, Log, PowerEvent, PowerKind};
 use crate::machine::{ResetCommand, ResetType};
 use crate::profile::Profile;
+use crate::sel::EventLog;
 use crate::sessions::Sessions;
 use crate::tasks::Tasks;
+use crate::tls::Certificate;
+use crate::tree::Tree;
 
 /// `PowerState` of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,12 +41,17 @@ pub enum Power {
 pub(crate) struct State {
     pub(crate) power: Power,
     pub(crate) boot: BootOverride,
-    /// Version of the system resource, the content of its ETag.
-    pub(crate) version: u64,
+    pub(crate) boot_order: Option<Vec<String>>,
+    /// What was written to resources, by path: merge patches.
+    pub(crate) written: BTreeMap<String, Value>,
+    pub(crate) accounts: Accounts,
     pub(crate) sessions: Sessions,
     pub(crate) tasks: Tasks,
+    pub(crate) sel: EventLog,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) habits: Habits,
     pub(crate) log: Log,
+    pub(crate) counters: Counters,
 }
 
 /// A BMC. Shared by its service, its machine task and the admin plane.
@@ -44,6 +59,8 @@ pub(crate) struct State {
 pub struct Bmc {
     pub(crate) identity: Identity,
     pub(crate) profile: Profile,
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) line: Line,
     state: Mutex<State>,
     commands: mpsc::Sender<ResetCommand>,
 }
@@ -52,33 +69,53 @@ pub struct Bmc {
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) name: String,
-    pub(crate) user: String,
-    pub(crate) password: String,
-    pub(crate) system_id: String,
+    pub(crate) address: IpAddr,
     pub(crate) uuid: Uuid,
-    pub(crate) mac: Option<String>,
+    pub(crate) macs: Vec<String>,
+    pub(crate) bmc_mac: String,
+    pub(crate) drives: Vec<DriveFacts>,
+}
+
+/// Serial number and size of a drive.
+#[derive(Debug, Clone)]
+pub(crate) struct DriveFacts {
+    pub(crate) serial: String,
+    pub(crate) bytes: u64,
 }
 
 impl Bmc {
-    pub(crate) fn new(config: &BmcConfig, commands: mpsc::Sender<ResetCommand>) -> Self {
+    pub(crate) fn new(
+        config: &BmcConfig,
+        address: IpAddr,
+        tree: Arc<Tree>,
+        line: Line,
+        commands: mpsc::Sender<ResetCommand>,
+    ) -> Self {
         Self {
             identity: Identity {
                 name: config.name.clone(),
-                user: config.user.clone(),
-                password: config.password.clone(),
-                system_id: config.system_id.clone(),
+                address,
                 uuid: config.uuid(),
-                mac: config.mac(),
+                macs: config.macs(),
+                bmc_mac: config.derived_mac(0xff),
+                drives: config.drives(),
             },
             profile: config.profile.clone(),
+            tree,
+            line,
             state: Mutex::new(State {
                 power: Power::Off,
                 boot: BootOverride::default(),
-                version: 1,
+                boot_order: None,
+                written: BTreeMap::new(),
+                accounts: Accounts::new(&config.user, &config.password),
                 sessions: Sessions::default(),
                 tasks: Tasks::default(),
+                sel: EventLog::new(config.profile.sel_entries, clock::now()),
                 faults: Vec::new(),
-                log: Log::default(),
+                habits: Habits::default(),
+                log: Log::keeping(config.log_entries),
+                counters: Counters::default(),
             }),
             commands,
         }
@@ -104,7 +141,10 @@ impl Bmc {
 
     /// Forgets all sessions, as a BMC does when it restarts.
     pub fn clear_sessions(&self) {
-        self.state().sessions.clear();
+        let mut state = self.state();
+        let lost = state.sessions.ids().len();
+        state.counters.sessions_lost += u64::try_from(lost).unwrap_or(0);
+        state.sessions.clear();
     }
 
     pub fn log(&self) -> Log {
@@ -112,7 +152,33 @@ impl Bmc {
     }
 
     pub fn clear_log(&self) {
-        self.state().log = Log::default();
+        self.state().log.clear();
+    }
+
+    /// The figures so far.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.state().counters.clone();
+        (counters.connections, counters.handshakes) = self.line.counted();
+        counters
+    }
+
+    /// Starts counting anew.
+    pub fn clear_counters(&self) {
+        self.state().counters = Counters::default();
+        self.line.clear_counted();
+    }
+
+    /// How many accounts are locked at present.
+    pub fn locked_accounts(&self) -> usize {
+        self.state().accounts.locked(tokio::time::Instant::now())
+    }
+
+    /// Changes the password of the first account, as somebody else would, without Redfish.
+    pub fn set_password(&self, password: &str) {
+        if let Some(account) = self.state().accounts.get_mut(1) {
+            password.clone_into(&mut account.password);
+            account.unlock();
+        }
     }
 
     /// Appends a fault rule.
@@ -128,6 +194,30 @@ impl Bmc {
         self.state().faults.clone()
     }
 
+    /// What the machine does besides what it is told.
+    pub fn habits(&self) -> Habits {
+        self.state().habits.clone()
+    }
+
+    pub fn set_habits(&self, habits: Habits) {
+        self.state().habits = habits;
+    }
+
+    /// How connections are met from now on.
+    pub fn set_door(&self, door: Door) {
+        self.line.set_door(door);
+    }
+
+    /// Replaces the TLS certificate by a new one, for connections to come.
+    ///
+    /// # Errors
+    /// No key could be made.
+    pub fn change_certificate(&self) -> anyhow::Result<()> {
+        self.line
+            .set_certificate(Certificate::generate(self.identity.address)?);
+        Ok(())
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,23 +227,36 @@ impl Bmc {
     }
 
     pub(crate) fn record_call(&self, call: Call) {
-        self.state().log.call(call);
+        let mut state = self.state();
+        state.counters.requests += 1;
+        if let Some(status) = call.status {
+            *state.counters.by_status.entry(status).or_default() += 1;
+        }
+        state.log.call(call);
     }
 
     /// Hands a reset to the machine. `false`: not possible in this state, or shutting down.
     pub(crate) async fn reset(&self, reset: ResetType) -> bool {
         let (accepted, answer) = oneshot::channel();
-        self.commands
+        let is_accepted = self
+            .commands
             .send(ResetCommand { reset, accepted })
             .await
             .is_ok()
-            && answer.await.unwrap_or(false)
+            && answer.await.unwrap_or(false);
+        if is_accepted {
+            *self
+                .state()
+                .counters
+                .resets
+                .entry(reset.cause())
+                .or_default() += 1;
+        }
+        is_accepted
     }
 
     pub(crate) fn set_power(&self, power: Power) {
-        let mut state = self.state();
-        state.power = power;
-        state.version += 1;
+        self.state().power = power;
     }
 
     /// Sets the power and writes the history, in one go.
@@ -164,8 +267,9 @@ impl Bmc {
         cause: &str,
         boot: Option<BootChoice>,
     ) {
+        let at = clock::now();
         let event = PowerEvent {
-            at: clock::now(),
+            at,
             bmc: self.identity.name.clone(),
             kind,
             cause: cause.to_owned(),
@@ -173,7 +277,24 @@ impl Bmc {
         };
         let mut state = self.state();
         state.power = power;
-        state.version += 1;
+        let severity = match kind {
+            PowerKind::On => {
+                state.counters.powered_on += 1;
+                "OK"
+            }
+            PowerKind::Off => {
+                state.counters.powered_off += 1;
+                "OK"
+            }
+            PowerKind::Restart => {
+                state.counters.restarts += 1;
+                "OK"
+            }
+            PowerKind::Failed => "Critical",
+        };
+        state
+            .sel
+            .add(at, severity, format!("System power: {kind:?} ({cause})"));
         state.log.power(event);
     }
 
@@ -181,8 +302,12 @@ impl Bmc {
     pub(crate) fn take_boot(&self) -> BootChoice {
         let mut state = self.state();
         let (choice, rest) = state.boot.launched();
-        state.boot = rest;
-        state.version += 1;
+        if !state.habits.keeps_override {
+            state.boot = rest;
+        }
+        if state.habits.ignores_override {
+            return BootChoice::Default;
+        }
         choice
     }
 }

@@ -43,6 +43,14 @@ impl Default for BootOverride {
     }
 }
 
+/// Properties of a `Boot` object that make up the override; the others are the caller's.
+pub(crate) const PROPERTIES: &[&str] = &[
+    "BootSourceOverrideTarget",
+    "BootSourceOverrideEnabled",
+    "BootSourceOverrideMode",
+    "HttpBootUri",
+];
+
 /// Targets this simulator knows.
 pub(crate) const TARGETS: &[&str] = &["None", "Pxe", "Hdd", "UefiHttp", "Cd", "Usb", "BiosSetup"];
 

@@ -11,7 +11,9 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::profile::{EtagMode, Profile};
+use crate::bmc::DriveFacts;
+use crate::log;
+use crate::profile::{EtagMode, Lockout, Profile};
 
 /// Everything one process simulates.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct BmcConfig {
     /// Keeps certificate, NVRAM and pid file. `None`: nothing survives the process.
     pub state_dir: Option<PathBuf>,
     pub backend: BackendConfig,
+    /// Calls and power events that are remembered.
+    pub log_entries: usize,
 }
 
 /// What is behind a BMC.
@@ -117,6 +121,9 @@ struct WireBmc {
     etag: Option<EtagMode>,
     task_polls: Option<u32>,
     session_limit: Option<usize>,
+    session_timeout_s: Option<u64>,
+    lockout: Option<Lockout>,
+    latency_ms: Option<u64>,
     state_dir: Option<PathBuf>,
     memory: Option<WireMemory>,
     qemu: Option<QemuConfig>,
@@ -162,26 +169,59 @@ impl Config {
         })
     }
 
-    /// `count` memory BMCs on consecutive ports, for load.
-    pub fn fleet(count: u16, first: SocketAddr, profile: &Profile) -> anyhow::Result<Self> {
+    /// Memory BMCs in a row, for load.
+    pub fn fleet(fleet: &Fleet) -> anyhow::Result<Self> {
         let mut bmcs = Vec::new();
-        for number in 0..count {
-            let mut listen = first;
-            if first.port() != 0 {
-                let port = first
-                    .port()
-                    .checked_add(number)
-                    .context("ports beyond 65535")?;
-                listen.set_port(port);
-            }
+        for number in 0..fleet.count {
             bmcs.push(BmcConfig {
-                listen,
-                profile: profile.clone(),
-                system_id: profile.system_id.to_owned(),
-                ..BmcConfig::memory(&format!("bmc-{number}"), "password")
+                listen: fleet.address(number)?,
+                user: fleet.user.clone(),
+                profile: fleet.profile.clone(),
+                system_id: fleet.profile.system_id.clone(),
+                backend: BackendConfig::Memory {
+                    transition: fleet.transition,
+                },
+                log_entries: (FLEET_LOG / usize::from(fleet.count)).clamp(50, log::LIMIT),
+                ..BmcConfig::memory(&format!("bmc-{number}"), &fleet.password)
             });
         }
         Ok(Self { admin: None, bmcs })
+    }
+}
+
+/// Log entries of all BMCs of a fleet together.
+const FLEET_LOG: usize = 200_000;
+
+/// Memory BMCs in a row: the first is at `first`, the others follow by port or by address.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    pub count: u16,
+    pub first: SocketAddr,
+    /// The address counts up, so every BMC has the same port; else the port does.
+    pub by_address: bool,
+    pub user: String,
+    pub password: String,
+    pub profile: Profile,
+    /// How long turning on and off takes.
+    pub transition: Duration,
+}
+
+impl Fleet {
+    fn address(&self, number: u16) -> anyhow::Result<SocketAddr> {
+        let mut address = self.first;
+        if self.by_address {
+            let IpAddr::V4(first) = self.first.ip() else {
+                bail!("addresses count up from an IPv4 address only")
+            };
+            let next = u32::from(first)
+                .checked_add(u32::from(number))
+                .context("addresses beyond the last one")?;
+            address.set_ip(IpAddr::V4(Ipv4Addr::from(next)));
+        } else if address.port() != 0 {
+            let port = address.port().checked_add(number);
+            address.set_port(port.context("ports beyond 65535")?);
+        }
+        Ok(address)
     }
 }
 
@@ -199,6 +239,7 @@ impl BmcConfig {
             backend: BackendConfig::Memory {
                 transition: Duration::ZERO,
             },
+            log_entries: log::LIMIT,
         }
     }
 
@@ -223,11 +264,44 @@ impl BmcConfig {
         })
     }
 
-    /// MAC of the NIC, if there is one.
-    pub fn mac(&self) -> Option<String> {
+    /// MACs of the machine's NICs: the configured one, or made up ones.
+    pub fn macs(&self) -> Vec<String> {
         match &self.backend {
-            BackendConfig::Qemu(qemu) => qemu.mac.clone(),
-            BackendConfig::Memory { .. } => None,
+            BackendConfig::Qemu(qemu) => qemu.mac.iter().cloned().collect(),
+            BackendConfig::Memory { .. } => (1..=self.profile.nics)
+                .map(|number| self.derived_mac(number))
+                .collect(),
+        }
+    }
+
+    /// A locally administered MAC that depends on the name.
+    pub(crate) fn derived_mac(&self, number: usize) -> String {
+        let uuid = self.uuid();
+        let [.., a, b, c, d] = uuid.as_bytes();
+        format!("02:{a:02X}:{b:02X}:{c:02X}:{d:02X}:{:02X}", number & 0xff)
+    }
+
+    /// The machine's drives: the configured ones, or made up ones.
+    pub(crate) fn drives(&self) -> Vec<DriveFacts> {
+        match &self.backend {
+            BackendConfig::Qemu(qemu) => qemu.disks.iter().map(DiskConfig::facts).collect(),
+            BackendConfig::Memory { .. } => (1..=self.profile.drives)
+                .map(|number| DriveFacts {
+                    serial: format!("{}-D{number}", self.name),
+                    bytes: 960_197_124_096,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl DiskConfig {
+    fn facts(&self) -> DriveFacts {
+        let existing = std::fs::metadata(&self.path).map(|file| file.len());
+        let wanted = self.size_mib.unwrap_or(0).saturating_mul(1024 * 1024);
+        DriveFacts {
+            serial: self.serial.clone(),
+            bytes: existing.unwrap_or(wanted),
         }
     }
 }
@@ -237,16 +311,13 @@ const SOCKET_DIR_LIMIT: usize = 90;
 
 impl WireBmc {
     fn check(self, state_dir: Option<&Path>) -> anyhow::Result<BmcConfig> {
-        let mut profile = Profile::named(&self.profile).with_context(|| {
-            format!(
-                "profile {:?} is not one of {}",
-                self.profile,
-                Profile::NAMES.join(", ")
-            )
-        })?;
+        let mut profile = Profile::find(&self.profile)?;
         profile.etag = self.etag.unwrap_or(profile.etag);
         profile.task_polls = self.task_polls.unwrap_or(profile.task_polls);
         profile.session_limit = self.session_limit.or(profile.session_limit);
+        profile.session_timeout_s = self.session_timeout_s.unwrap_or(profile.session_timeout_s);
+        profile.lockout = self.lockout.or(profile.lockout);
+        profile.latency_ms = self.latency_ms.unwrap_or(profile.latency_ms);
         let password = match (self.password, self.password_file) {
             (Some(password), None) => password,
             (None, Some(file)) => std::fs::read_to_string(&file)
@@ -280,9 +351,7 @@ impl WireBmc {
             (Some(_), Some(_)) => bail!("give either [bmc.memory] or [bmc.qemu]"),
         };
         Ok(BmcConfig {
-            system_id: self
-                .system_id
-                .unwrap_or_else(|| profile.system_id.to_owned()),
+            system_id: self.system_id.unwrap_or_else(|| profile.system_id.clone()),
             name: self.name,
             listen: self.listen,
             user: self.user,
@@ -290,6 +359,7 @@ impl WireBmc {
             profile,
             state_dir,
             backend,
+            log_entries: log::LIMIT,
         })
     }
 }
@@ -325,7 +395,7 @@ mod tests {
         let first = &config.bmcs[0];
         assert_eq!(first.system_id, "1");
         assert_eq!(first.profile.etag, EtagMode::Weak);
-        assert_eq!(first.mac().as_deref(), Some("52:54:00:77:00:11"));
+        assert_eq!(first.macs(), ["52:54:00:77:00:11"]);
         let BackendConfig::Qemu(qemu) = &first.backend else {
             panic!("not qemu")
         };
@@ -336,6 +406,26 @@ mod tests {
         assert_eq!(config.bmcs[1].system_id, "System.Embedded.1");
         assert_ne!(first.uuid(), config.bmcs[1].uuid());
         assert_eq!(first.uuid(), first.clone().uuid());
+        assert_eq!(config.bmcs[1].macs().len(), 2);
+    }
+
+    #[test]
+    fn fleet_counts_up_ports_or_addresses() {
+        let mut fleet = Fleet {
+            count: 300,
+            first: "127.1.0.0:8443".parse().unwrap(),
+            by_address: true,
+            user: "admin".into(),
+            password: "x".into(),
+            profile: Profile::default(),
+            transition: Duration::ZERO,
+        };
+        let last = |fleet: &Fleet| Config::fleet(fleet).unwrap().bmcs[299].listen.to_string();
+        assert_eq!(last(&fleet), "127.1.1.43:8443");
+        fleet.by_address = false;
+        assert_eq!(last(&fleet), "127.1.0.0:8742");
+        fleet.first.set_port(65_500);
+        assert!(Config::fleet(&fleet).is_err());
     }
 
     #[test]

@@ -2,8 +2,12 @@
 //!
 //! Pure; the service carries out what a rule says.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::tasks::TaskPlan;
 
 /// Where a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +17,8 @@ pub enum Cut {
     Before,
     /// The request has its effect and no answer.
     After,
+    /// The answer breaks off half way.
+    Middle,
 }
 
 /// A rule. What is not said matches everything and changes nothing.
@@ -22,7 +28,7 @@ pub struct Fault {
     /// Name of the BMC.
     pub bmc: Option<String>,
     pub method: Option<String>,
-    /// Prefix of the path.
+    /// Prefix of the path; with `*` in it, the whole path with `*` for any text.
     pub path: Option<String>,
     /// Requests it applies to; `None` = all that come.
     pub times: Option<u32>,
@@ -40,6 +46,22 @@ pub struct Fault {
     pub merge: Option<Value>,
     /// Cuts the connection.
     pub cut: Option<Cut>,
+    /// Takes the request and never answers; the connection stays.
+    pub silent: bool,
+    /// Says 204 to a write and does not do it.
+    pub ignore: bool,
+    /// The answer trickles out at this many bytes a second.
+    pub bytes_per_s: Option<u32>,
+    /// Body instead of the true one, as it is: for JSON that is none.
+    pub raw: Option<String>,
+    /// Makes the answer at least this long, with a property `Oem`.
+    pub pad_bytes: usize,
+    /// Headers added to the answer, such as `Location`.
+    pub headers: BTreeMap<String, String>,
+    /// All sessions are forgotten before the request is looked at: a 401 in mid-operation.
+    pub forget_sessions: bool,
+    /// A write answers with 202 and a task that goes like this.
+    pub task: Option<TaskPlan>,
 }
 
 impl Fault {
@@ -50,8 +72,26 @@ impl Fault {
             && self
                 .path
                 .as_deref()
-                .is_none_or(|prefix| path.starts_with(prefix))
+                .is_none_or(|wanted| matches_path(wanted, path))
     }
+}
+
+fn matches_path(wanted: &str, path: &str) -> bool {
+    let mut parts = wanted.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = path.strip_prefix(first) else {
+        return false;
+    };
+    let mut last = None;
+    for part in parts {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = rest.get(at + part.len()..).unwrap_or_default();
+        last = Some(part);
+    }
+    // Without a star a prefix is enough.
+    last.is_none_or(|last| path.ends_with(last))
 }
 
 /// Takes the rule that applies to a request and counts it down; used-up rules are removed.
@@ -131,6 +171,17 @@ mod tests {
         ];
         let mut next = || take(&mut rules, "GET", "/").and_then(|rule| rule.status);
         assert_eq!([next(), next(), next()], [Some(429), Some(500), Some(429)]);
+    }
+
+    #[test]
+    fn stars_stand_for_any_text() {
+        let reset = "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset";
+        assert!(matches_path("/redfish/v1/Systems", reset));
+        assert!(matches_path("*ComputerSystem.Reset", reset));
+        assert!(matches_path("/redfish/v1/*/Actions/*", reset));
+        assert!(!matches_path("*/Systems/1", reset));
+        assert!(!matches_path("/redfish/v1/Managers", reset));
+        assert!(!matches_path("*Sessions*", reset));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //! Invariant: the power history is written by the machine task only, from what really happened.
 
+mod accounts;
 mod admin;
 pub mod backend;
 mod bmc;
@@ -13,21 +14,31 @@ mod boot;
 pub mod cli;
 mod clock;
 mod config;
+mod counters;
 mod faults;
+mod habits;
+mod line;
 mod log;
 mod machine;
 mod profile;
 mod run;
+mod sel;
 mod serve;
 mod service;
 mod sessions;
 mod tasks;
 mod tls;
+mod tree;
 
 pub use bmc::{Bmc, Power};
 pub use boot::{BootChoice, BootOverride, Enabled};
-pub use config::{BackendConfig, BmcConfig, Config, DiskConfig, QemuConfig};
+pub use config::{BackendConfig, BmcConfig, Config, DiskConfig, Fleet, QemuConfig};
+pub use counters::Counters;
 pub use faults::{Cut, Fault};
+pub use habits::Habits;
+pub use line::Door;
 pub use log::{Call, Log, PowerEvent, PowerKind};
-pub use profile::{BootPlace, EtagMode, Profile, ResetTypes};
+pub use machine::ResetType;
+pub use profile::{BootPlace, EtagMode, Lockout, Profile, ResetTypes};
 pub use run::{Running, start};
+pub use tasks::TaskPlan;

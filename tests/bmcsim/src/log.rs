@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::boot::BootChoice;
 
-/// Entries kept of each list.
-const LIMIT: usize = 20_000;
+/// Entries kept of each list, unless said otherwise.
+pub(crate) const LIMIT: usize = 20_000;
 
 /// One Redfish request and what it was answered.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -57,22 +57,43 @@ pub struct PowerEvent {
 }
 
 /// The log of one BMC.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Log {
     pub calls: VecDeque<Call>,
     pub power: VecDeque<PowerEvent>,
+    #[serde(skip)]
+    limit: usize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self::keeping(LIMIT)
+    }
 }
 
 impl Log {
+    /// An empty log of at most this many calls and as many power events.
+    pub(crate) fn keeping(limit: usize) -> Self {
+        Self {
+            calls: VecDeque::new(),
+            power: VecDeque::new(),
+            limit,
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::keeping(self.limit);
+    }
+
     pub(crate) fn call(&mut self, call: Call) {
-        if self.calls.len() >= LIMIT {
+        if self.calls.len() >= self.limit {
             self.calls.pop_front();
         }
         self.calls.push_back(call);
     }
 
     pub(crate) fn power(&mut self, event: PowerEvent) {
-        if self.power.len() >= LIMIT {
+        if self.power.len() >= self.limit {
             self.power.pop_front();
         }
         self.power.push_back(event);

@@ -37,7 +37,7 @@ impl ResetType {
         Self::PushPowerButton,
     ];
 
-    fn cause(self) -> &'static str {
+    pub(crate) fn cause(self) -> &'static str {
         match self {
             Self::On => "On",
             Self::ForceOn => "ForceOn",

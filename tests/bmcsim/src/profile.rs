@@ -1,8 +1,15 @@
 //! What kind of BMC is simulated: the habits in which vendors differ.
 //!
-//! Facts only, no behaviour: the service asks the profile.
+//! Facts only, no behaviour: the service asks the profile. A profile is one YAML file; what it does not say is as
+//! `generic` has it.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::boot::{Enabled, TARGETS};
 use crate::machine::ResetType;
@@ -24,7 +31,8 @@ pub enum EtagMode {
 }
 
 /// Where reset types are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ResetTypes {
     Inline,
     ActionInfo,
@@ -33,7 +41,8 @@ pub enum ResetTypes {
 }
 
 /// Where the boot override is changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum BootPlace {
     /// At the system.
     System,
@@ -41,14 +50,27 @@ pub enum BootPlace {
     SettingsObject,
 }
 
+/// After how many wrong passwords in a row an account is locked, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lockout {
+    pub strikes: u32,
+    pub seconds: u64,
+}
+
 /// A kind of BMC.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a yes or no of its own"
+)]
 pub struct Profile {
-    pub vendor: Option<&'static str>,
-    pub product: &'static str,
-    pub manufacturer: &'static str,
-    pub model: &'static str,
-    pub system_id: &'static str,
+    pub vendor: Option<String>,
+    pub product: String,
+    pub manufacturer: String,
+    pub model: String,
+    pub system_id: String,
     pub etag: EtagMode,
     pub reset_types: ResetTypes,
     pub resets: Vec<ResetType>,
@@ -59,117 +81,43 @@ pub struct Profile {
     pub lists_boot_enabled: bool,
     /// Where the boot override is changed.
     pub boot_place: BootPlace,
-    /// A baseboard without a boot override is listed before the system.
-    pub baseboard_first: bool,
     /// How many sessions may be open; `None`: there is no SessionService.
     pub session_limit: Option<usize>,
+    /// Seconds without a request after which a session is gone.
+    pub session_timeout_s: u64,
+    /// `None`: wrong passwords have no consequence.
+    pub lockout: Option<Lockout>,
     /// Polls that a task takes; 0 = answers at once, without a task.
     pub task_polls: u32,
+    /// Milliseconds before every answer.
+    pub latency_ms: u64,
+    /// Entries in the event log of a new machine.
+    pub sel_entries: usize,
+    /// Whether the log is listed from its end.
+    pub sel_newest_first: bool,
+    /// Members of a page of a long collection.
+    pub page: usize,
+    /// Refuses `Inserted` and `WriteProtected` when media are inserted.
+    pub refuses_media_flags: bool,
+    /// Goes on showing the name of an image that was ejected.
+    pub keeps_image_name: bool,
+    /// NICs and drives of a machine that does not say what it has.
+    pub nics: usize,
+    pub drives: usize,
+    /// Names of resources, where they differ; see `data/base.yaml`.
+    pub names: BTreeMap<String, String>,
+    /// Merge patches (RFC 7396) over the resources; null takes one away with all below it.
+    pub tree: BTreeMap<String, Value>,
 }
 
 impl Default for Profile {
     fn default() -> Self {
-        Self::generic()
-    }
-}
-
-impl Profile {
-    /// Names of all profiles.
-    pub const NAMES: &'static [&'static str] = &[
-        "generic",
-        "dell",
-        "hpe",
-        "lenovo",
-        "supermicro",
-        "ami",
-        "basic-only",
-    ];
-
-    /// A profile by name; `None` if there is no such name.
-    pub fn named(name: &str) -> Option<Self> {
-        let base = Self::generic();
-        Some(match name {
-            "generic" => base,
-            "dell" => Self {
-                vendor: Some("Dell"),
-                product: "Integrated Dell Remote Access Controller",
-                manufacturer: "Dell Inc.",
-                model: "PowerEdge R750",
-                system_id: "System.Embedded.1",
-                etag: EtagMode::None,
-                lists_boot_enabled: false,
-                ..base
-            },
-            "hpe" => Self {
-                vendor: Some("HPE"),
-                product: "ProLiant DL385 Gen10 Plus v2",
-                manufacturer: "HPE",
-                model: "ProLiant DL385 Gen10 Plus v2",
-                etag: EtagMode::Weak,
-                resets: without(&base.resets, ResetType::PowerCycle),
-                lists_boot_enabled: false,
-                ..base
-            },
-            "lenovo" => Self {
-                vendor: Some("Lenovo"),
-                product: "ThinkSystem SR670 V2",
-                manufacturer: "Lenovo",
-                model: "ThinkSystem SR670 V2",
-                resets: without(&base.resets, ResetType::PowerCycle),
-                boot_targets: base
-                    .boot_targets
-                    .iter()
-                    .filter(|target| *target != "UefiHttp")
-                    .cloned()
-                    .collect(),
-                boot_enabled: vec![Enabled::Disabled, Enabled::Once],
-                ..base
-            },
-            "supermicro" => Self {
-                vendor: None,
-                product: "SYS-821GE-TNHR",
-                manufacturer: "Supermicro",
-                model: "SYS-821GE-TNHR",
-                reset_types: ResetTypes::ActionInfo,
-                lists_boot_enabled: false,
-                ..base
-            },
-            "ami" => Self {
-                vendor: None,
-                product: "AMI Redfish Server",
-                manufacturer: "NVIDIA",
-                model: "DGXH100",
-                system_id: "DGX",
-                etag: EtagMode::Required,
-                reset_types: ResetTypes::ActionInfo,
-                resets: vec![
-                    ResetType::ForceOff,
-                    ResetType::ForceRestart,
-                    ResetType::GracefulShutdown,
-                    ResetType::On,
-                ],
-                lists_boot_targets: false,
-                lists_boot_enabled: false,
-                boot_place: BootPlace::SettingsObject,
-                baseboard_first: true,
-                ..base
-            },
-            "basic-only" => Self {
-                session_limit: None,
-                etag: EtagMode::None,
-                ..base
-            },
-            _ => return None,
-        })
-    }
-
-    fn generic() -> Self {
         Self {
-            vendor: Some("Simulated"),
-            product: "Simulated BMC",
-            manufacturer: "Simulated",
-            model: "Virtual Machine",
-            system_id: "1",
+            vendor: Some("Simulated".to_owned()),
+            product: "Simulated BMC".to_owned(),
+            manufacturer: "Simulated".to_owned(),
+            model: "Virtual Machine".to_owned(),
+            system_id: "1".to_owned(),
             etag: EtagMode::Strong,
             reset_types: ResetTypes::Inline,
             resets: ResetType::OFFERED.to_vec(),
@@ -178,19 +126,80 @@ impl Profile {
             lists_boot_targets: true,
             lists_boot_enabled: true,
             boot_place: BootPlace::System,
-            baseboard_first: false,
             session_limit: Some(8),
+            session_timeout_s: 1800,
+            lockout: None,
             task_polls: 0,
+            latency_ms: 0,
+            sel_entries: 12,
+            sel_newest_first: false,
+            page: 50,
+            refuses_media_flags: false,
+            keeps_image_name: false,
+            nics: 2,
+            drives: 2,
+            names: BTreeMap::new(),
+            tree: BTreeMap::new(),
         }
     }
 }
 
-fn without(resets: &[ResetType], left_out: ResetType) -> Vec<ResetType> {
-    resets
-        .iter()
-        .copied()
-        .filter(|reset| *reset != left_out)
-        .collect()
+const FILES: &[(&str, &str)] = &[
+    ("dell", include_str!("../profiles/dell.yaml")),
+    ("hpe", include_str!("../profiles/hpe.yaml")),
+    ("lenovo", include_str!("../profiles/lenovo.yaml")),
+    ("supermicro", include_str!("../profiles/supermicro.yaml")),
+    ("ami", include_str!("../profiles/ami.yaml")),
+    ("gb200", include_str!("../profiles/gb200.yaml")),
+    ("bluefield", include_str!("../profiles/bluefield.yaml")),
+    ("basic-only", include_str!("../profiles/basic-only.yaml")),
+];
+
+impl Profile {
+    /// Names of all profiles that come with the program.
+    pub const NAMES: &'static [&'static str] = &[
+        "generic",
+        "dell",
+        "hpe",
+        "lenovo",
+        "supermicro",
+        "ami",
+        "gb200",
+        "bluefield",
+        "basic-only",
+    ];
+
+    /// A profile by name; `None` if there is no such name.
+    pub fn named(name: &str) -> Option<Self> {
+        if name == "generic" {
+            return Some(Self::default());
+        }
+        let (_, text) = FILES.iter().find(|(known, _)| *known == name)?;
+        Self::parse(text).ok()
+    }
+
+    /// A profile by name, or from a file when the name has a dot or a slash in it.
+    ///
+    /// # Errors
+    /// A name that is not known, a file that cannot be read.
+    pub fn find(name: &str) -> anyhow::Result<Self> {
+        if name.contains(['.', '/']) {
+            let text = std::fs::read_to_string(Path::new(name))
+                .with_context(|| format!("read profile {name}"))?;
+            return Self::parse(&text).with_context(|| format!("profile {name}"));
+        }
+        Self::named(name)
+            .with_context(|| format!("profile {name:?} is not one of {}", Self::NAMES.join(", ")))
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        Ok(yaml::from_str(text)?)
+    }
+
+    /// The time a session may be idle.
+    pub(crate) fn session_timeout(&self) -> Duration {
+        Duration::from_secs(self.session_timeout_s)
+    }
 }
 
 #[cfg(test)]
@@ -199,11 +208,15 @@ mod tests {
 
     #[test]
     fn every_name_is_a_profile_and_nothing_else_is() {
+        for (name, text) in FILES {
+            Profile::parse(text).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        }
         assert!(
             Profile::NAMES
                 .iter()
                 .all(|name| Profile::named(name).is_some())
         );
         assert!(Profile::named("").is_none());
+        assert!(Profile::find("no/such/file.yaml").is_err());
     }
 }

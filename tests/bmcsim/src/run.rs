@@ -1,5 +1,6 @@
 //! Putting it together: listeners, machine tasks, admin plane, and the orderly end.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::{Backend, Memory, Qemu};
 use crate::bmc::Bmc;
 use crate::config::{BackendConfig, BmcConfig, Config};
-use crate::{admin, machine, serve, service, tls};
+use crate::line::Line;
+use crate::tls::Certificate;
+use crate::tree::Tree;
+use crate::{admin, machine, serve};
 
 /// Resets that wait for one machine; a caller beyond that waits itself.
 const COMMAND_QUEUE: usize = 8;
@@ -45,32 +49,51 @@ impl Running {
     }
 }
 
+/// Trees by profile and system id: BMCs of a kind share theirs.
+#[derive(Default)]
+struct Trees(HashMap<String, Arc<Tree>>);
+
+impl Trees {
+    fn of(&mut self, config: &BmcConfig) -> anyhow::Result<Arc<Tree>> {
+        let key = format!("{:?} {}", config.profile, config.system_id);
+        if let Some(tree) = self.0.get(&key) {
+            return Ok(Arc::clone(tree));
+        }
+        let tree = Arc::new(Tree::build(&config.profile, &config.system_id)?);
+        self.0.insert(key, Arc::clone(&tree));
+        Ok(tree)
+    }
+}
+
 /// Starts everything in `config`.
 ///
 /// # Errors
 /// An address that cannot be bound, a state folder that cannot be written, a leftover machine that
-/// does not end.
+/// does not end, a profile that does not make sense.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let mut bmcs = Vec::new();
-    let shared_tls = match config.bmcs.first() {
-        // BMCs without a folder share one certificate: a thousand keys take their time.
-        Some(first) => Some(tls::server_config(None, first.listen.ip())?),
-        None => None,
-    };
+    let mut trees = Trees::default();
+    // BMCs without a folder share one certificate: a thousand keys take their time.
+    let mut shared: Option<Arc<Certificate>> = None;
     for bmc_config in config.bmcs {
         let name = bmc_config.name.clone();
-        let tls = match &bmc_config.state_dir {
-            Some(dir) => Some(tls::server_config(Some(dir), bmc_config.listen.ip())?),
-            None => shared_tls.clone(),
+        let ip = bmc_config.listen.ip();
+        let certificate = match (&bmc_config.state_dir, &shared) {
+            (Some(dir), _) => Arc::new(Certificate::kept_in(dir, ip)?),
+            (None, Some(shared)) => Arc::clone(shared),
+            (None, None) => Arc::clone(shared.insert(Arc::new(Certificate::generate(ip)?))),
         };
-        let listener = TcpListener::bind(bmc_config.listen)
-            .await
+        let listener = serve::listen_bmc(bmc_config.listen)
             .with_context(|| format!("bmc {name:?}: listen on {}", bmc_config.listen))?;
         let address = listener.local_addr()?;
         let (sender, commands) = mpsc::channel(COMMAND_QUEUE);
-        let bmc = Arc::new(Bmc::new(&bmc_config, sender));
+        let tree = trees
+            .of(&bmc_config)
+            .with_context(|| format!("bmc {name:?}"))?;
+        let line = Line::new(certificate);
+        let bmc = Arc::new(Bmc::new(&bmc_config, address.ip(), tree, line, sender));
         let mut backend = backend(&bmc_config)?;
         backend
             .prepare()
@@ -82,8 +105,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             commands,
             stop.clone(),
         ));
-        let router = service::router(Arc::clone(&bmc));
-        tasks.spawn(serve::run(listener, tls, router, stop.clone()));
+        tasks.spawn(serve::run_bmc(listener, Arc::clone(&bmc), stop.clone()));
         bmcs.push((address, bmc));
     }
     let mut admin = None;
@@ -93,7 +115,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             .with_context(|| format!("admin: listen on {listen}"))?;
         admin = Some(listener.local_addr()?);
         let all = bmcs.iter().map(|(_, bmc)| Arc::clone(bmc)).collect();
-        tasks.spawn(serve::run(listener, None, admin::router(all), stop.clone()));
+        tasks.spawn(serve::run_admin(listener, admin::router(all), stop.clone()));
     }
     Ok(Running {
         bmcs,

@@ -26,7 +26,7 @@ struct Rig {
 impl Rig {
     async fn new(profile: Profile) -> Self {
         let bmc = BmcConfig {
-            system_id: profile.system_id.to_owned(),
+            system_id: profile.system_id.clone(),
             profile,
             ..BmcConfig::memory("bmc-1", "right")
         };

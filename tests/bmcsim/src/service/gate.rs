@@ -2,59 +2,91 @@
 //!
 //! The order matters: a fault strikes before credentials are looked at, as a broken BMC would.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER};
+use futures::stream;
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use http::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::message::{Refusal, error_body};
-use super::{BODY_LIMIT_BYTES, resources};
+use super::route::{self, Asked};
+use super::{BODY_LIMIT_BYTES, accounts, document};
+use crate::accounts::{Login, Who};
 use crate::bmc::Bmc;
 use crate::clock;
 use crate::faults::{self, Cut, Fault};
 use crate::log::Call;
 use crate::serve::CutConnection;
 
-pub(super) async fn pass(State(bmc): State<Arc<Bmc>>, request: Request, next: Next) -> Response {
+/// Where sessions are made.
+pub(super) const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
+
+/// Answers one request.
+pub(crate) async fn pass(bmc: Arc<Bmc>, request: Request) -> Response {
     let at = clock::now();
     let start = Instant::now();
     let (parts, body) = request.into_parts();
     let method = parts.method.clone();
     let path = parts.uri.path().to_owned();
     let bytes = to_bytes(body, BODY_LIMIT_BYTES).await.unwrap_or_default();
+    if bmc.profile.latency_ms > 0 {
+        sleep(Duration::from_millis(bmc.profile.latency_ms)).await;
+    }
     let fault = bmc.take_fault(method.as_str(), &path);
     let faulty = fault.is_some();
+    let fault = fault.unwrap_or_default();
+    if fault.forget_sessions {
+        bmc.clear_sessions();
+    }
     let logged = loggable(&path, &bytes);
-    let authorised = authorised(&bmc, &method, &path, &parts.headers);
-    let request = Request::from_parts(parts, Body::from(bytes));
-    let response = with_fault(fault.unwrap_or_default(), || async {
-        match authorised {
-            Ok(()) => next.run(request).await,
-            Err(refusal) => refusal.into_response(),
-        }
-    })
-    .await;
+    let asked = Asked {
+        method: method.clone(),
+        path: path.clone(),
+        query: parts.uri.query().map(ToOwned::to_owned),
+        headers: parts.headers,
+        body: bytes,
+        ignore: fault.ignore,
+        task: fault.task,
+    };
+    let record = |status: Option<u16>| {
+        bmc.record_call(Call {
+            at,
+            bmc: bmc.name().to_owned(),
+            method: method.to_string(),
+            path: path.clone(),
+            status,
+            body: logged.clone(),
+            fault: faulty,
+            duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+    };
+    if fault.silent {
+        record(None);
+        std::future::pending::<()>().await;
+    }
+    let response = with_fault(fault, || answer(&bmc, asked)).await;
     let cut = response.extensions().get::<CutConnection>().is_some();
-    bmc.record_call(Call {
-        at,
-        bmc: bmc.name().to_owned(),
-        method: method.to_string(),
-        path,
-        status: (!cut).then_some(response.status().as_u16()),
-        body: logged,
-        fault: faulty,
-        duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-    });
+    record((!cut).then_some(response.status().as_u16()));
     response
+}
+
+async fn answer(bmc: &Bmc, asked: Asked) -> Response {
+    let who = match authorised(bmc, &asked.method, &asked.path, &asked.headers) {
+        Ok(who) => who,
+        Err(refusal) => return route::dressed(refusal.into_response()),
+    };
+    route::answer(bmc, who, asked).await
 }
 
 /// The true answer, bent by a rule.
@@ -68,24 +100,11 @@ async fn with_fault<F: Future<Output = Response>>(
     if fault.cut == Some(Cut::Before) {
         return cut();
     }
-    let mut response = match fault
+    let status = fault
         .status
-        .and_then(|status| StatusCode::from_u16(status).ok())
-    {
-        Some(status) => {
-            let body = fault.body.unwrap_or_else(|| {
-                if status.is_success() {
-                    Value::Null
-                } else {
-                    error_body("GeneralError", "A fault was injected.")
-                }
-            });
-            if body.is_null() {
-                status.into_response()
-            } else {
-                (status, axum::Json(body)).into_response()
-            }
-        }
+        .and_then(|status| StatusCode::from_u16(status).ok());
+    let mut response = match status {
+        Some(status) => injected(status, fault.body),
         None => answer().await,
     };
     if fault.cut == Some(Cut::After) {
@@ -97,19 +116,100 @@ async fn with_fault<F: Future<Output = Response>>(
     {
         response.headers_mut().insert(RETRY_AFTER, value);
     }
-    match fault.merge {
-        Some(patch) => merged(response, &patch).await,
+    for (name, value) in &fault.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    if let Some(patch) = fault.merge {
+        response = reworked(response, |bytes| {
+            let mut value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            faults::merge(&mut value, &patch);
+            value.to_string().into()
+        })
+        .await;
+    }
+    if fault.pad_bytes > 0 {
+        response = reworked(response, |bytes| padded(&bytes, fault.pad_bytes)).await;
+    }
+    if let Some(raw) = fault.raw {
+        response = reworked(response, |_| raw.into()).await;
+    }
+    if fault.cut == Some(Cut::Middle) {
+        return broken_off(response).await;
+    }
+    match fault.bytes_per_s {
+        Some(rate) => trickling(response, rate).await,
         None => response,
     }
 }
 
-async fn merged(response: Response, patch: &Value) -> Response {
+fn injected(status: StatusCode, body: Option<Value>) -> Response {
+    let body = body.unwrap_or_else(|| {
+        if status.is_success() {
+            Value::Null
+        } else {
+            error_body("GeneralError", "A fault was injected.")
+        }
+    });
+    if body.is_null() {
+        status.into_response()
+    } else {
+        (status, axum::Json(body)).into_response()
+    }
+}
+
+async fn reworked(response: Response, rework: impl FnOnce(Bytes) -> Bytes) -> Response {
     let (mut parts, body) = response.into_parts();
     let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
-    let mut value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-    faults::merge(&mut value, patch);
     parts.headers.remove(CONTENT_LENGTH);
-    Response::from_parts(parts, Body::from(value.to_string()))
+    Response::from_parts(parts, Body::from(rework(bytes)))
+}
+
+/// The same JSON with a property that makes it long.
+fn padded(bytes: &Bytes, length: usize) -> Bytes {
+    let mut value: Value = serde_json::from_slice(bytes).unwrap_or_else(|_| json!({}));
+    faults::merge(&mut value, &json!({"Oem": {"Padding": "x".repeat(length)}}));
+    value.to_string().into()
+}
+
+/// The length of the whole, the first half, and the end of the connection.
+async fn broken_off(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    parts
+        .headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    let half = bytes.slice(..bytes.len() / 2);
+    let broken = std::io::Error::other("cut on purpose");
+    let body = Body::from_stream(stream::unfold(Some((half, broken)), |left| async move {
+        let (half, broken) = left?;
+        if half.is_empty() {
+            return Some((Err(broken), None));
+        }
+        Some((Ok(half), Some((Bytes::new(), broken))))
+    }));
+    Response::from_parts(parts, body)
+}
+
+/// The answer in small pieces, with its length told in advance.
+async fn trickling(response: Response, bytes_per_s: u32) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    parts
+        .headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    let piece = usize::try_from(bytes_per_s / 10).unwrap_or(1).max(1);
+    let pause = Duration::from_secs_f64(1.0 / f64::from(bytes_per_s.clamp(1, 10)));
+    let body = Body::from_stream(stream::unfold(bytes, move |mut left| async move {
+        if left.is_empty() {
+            return None;
+        }
+        sleep(pause).await;
+        let next = left.split_to(piece.min(left.len()));
+        Some((Ok::<_, Infallible>(next), left))
+    }));
+    Response::from_parts(parts, body)
 }
 
 fn cut() -> Response {
@@ -126,32 +226,50 @@ fn loggable(path: &str, bytes: &Bytes) -> Option<Value> {
     serde_json::from_slice(bytes).ok()
 }
 
-fn authorised(bmc: &Bmc, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Refusal> {
-    let open = match *method {
-        Method::GET | Method::HEAD => resources::is_public(path),
-        Method::POST => path == resources::SESSIONS,
+/// Who asks; `None` where nobody need say so.
+fn authorised(
+    bmc: &Bmc,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Option<Who>, Refusal> {
+    let is_open = match *method {
+        Method::GET | Method::HEAD => document::is_public(path),
+        Method::POST => matches!(
+            path.trim_end_matches('/').strip_prefix(SESSIONS),
+            Some("" | "/Members")
+        ),
         _ => false,
     };
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let accepted = if let Some(token) = text("x-auth-token") {
-        bmc.state().sessions.accepts(token)
+    let now = Instant::now();
+    let who = if let Some(token) = text("x-auth-token") {
+        let mut state = bmc.state();
+        let idle = accounts::session_timeout(bmc, &state);
+        let lost = state.sessions.expire(idle, now);
+        state.counters.sessions_lost += u64::try_from(lost).unwrap_or(0);
+        let account = state.sessions.account(token, now);
+        account.and_then(|account| state.accounts.who(account))
     } else {
-        text(AUTHORIZATION.as_str()).is_some_and(|value| basic(bmc, value))
+        text(AUTHORIZATION.as_str())
+            .filter(|_| !is_open)
+            .and_then(|value| basic(bmc, value, now))
     };
-    if open || accepted {
-        return Ok(());
+    if is_open || who.is_some() {
+        return Ok(who);
     }
-    Err(Refusal::new(
-        StatusCode::UNAUTHORIZED,
+    Err(Refusal::unauthorized(
         "NoValidSession",
         "There is no valid session established with the implementation.",
     ))
 }
 
-fn basic(bmc: &Bmc, value: &str) -> bool {
-    let pair = value
-        .strip_prefix("Basic ")
-        .and_then(|pair| STANDARD.decode(pair).ok());
-    let wanted = format!("{}:{}", bmc.identity.user, bmc.identity.password);
-    pair.is_some_and(|pair| pair == wanted.as_bytes())
+fn basic(bmc: &Bmc, value: &str, now: Instant) -> Option<Who> {
+    let pair = STANDARD.decode(value.strip_prefix("Basic ")?).ok()?;
+    let pair = String::from_utf8(pair).ok()?;
+    let (user, password) = pair.split_once(':')?;
+    match accounts::login(bmc, user, password, now) {
+        Login::Welcome(who) => Some(who),
+        Login::Refused | Login::LockedNow => None,
+    }
 }

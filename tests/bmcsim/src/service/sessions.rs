@@ -1,108 +1,75 @@
 //! SessionService: login, logout, and the limit between them.
 
-use std::sync::Arc;
-
-use axum::Json;
-use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::message::{Refusal, missing};
-use super::resources::{SESSIONS, collection};
+use super::accounts;
+use super::message::Refusal;
+use super::query::Query;
+use super::route::Asked;
+use super::view::view;
+use crate::accounts::{Login, Role, Who};
 use crate::bmc::Bmc;
+use crate::tree::address;
+
+const PATH: &str = "SessionService/Sessions";
 
 #[derive(Deserialize)]
-pub(super) struct Login {
+struct Credentials {
     #[serde(rename = "UserName")]
     user: String,
     #[serde(rename = "Password")]
     password: String,
 }
 
-/// The limit of a service that there is.
-fn offered(bmc: &Bmc) -> Result<usize, Refusal> {
-    bmc.profile.session_limit.ok_or_else(missing)
-}
-
-pub(super) async fn service(State(bmc): State<Arc<Bmc>>) -> Result<Json<Value>, Refusal> {
-    offered(&bmc)?;
-    Ok(Json(json!({
-        "@odata.id": "/redfish/v1/SessionService",
-        "@odata.type": "#SessionService.v1_1_8.SessionService",
-        "Id": "SessionService",
-        "Name": "Session Service",
-        "ServiceEnabled": true,
-        "SessionTimeout": 1800,
-        "Sessions": {"@odata.id": SESSIONS},
-    })))
-}
-
-pub(super) async fn list(State(bmc): State<Arc<Bmc>>) -> Result<Json<Value>, Refusal> {
-    offered(&bmc)?;
-    let members: Vec<String> = bmc.sessions().iter().map(|id| path(*id)).collect();
-    Ok(Json(collection(SESSIONS, "Session", &members)))
-}
-
-pub(super) async fn create(
-    State(bmc): State<Arc<Bmc>>,
-    Json(login): Json<Login>,
-) -> Result<Response, Refusal> {
-    let limit = offered(&bmc)?;
-    if login.user != bmc.identity.user || login.password != bmc.identity.password {
-        return Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
+pub(super) fn create(bmc: &Bmc, asked: &Asked) -> Result<Response, Refusal> {
+    let limit = bmc.profile.session_limit.ok_or_else(Refusal::missing)?;
+    let body = asked.json()?;
+    let given: Credentials = serde_json::from_value(body)
+        .map_err(|_| Refusal::bad("PropertyMissing", "UserName and Password are required."))?;
+    let now = Instant::now();
+    let Login::Welcome(who) = accounts::login(bmc, &given.user, &given.password, now) else {
+        return Err(Refusal::unauthorized(
             "ResourceAtUriUnauthorized",
             "The user name or the password is wrong.",
         ));
-    }
+    };
     let token = uuid::Uuid::new_v4().simple().to_string();
-    let opened = bmc.state().sessions.open(token.clone(), limit);
+    let mut state = bmc.state();
+    let idle = accounts::session_timeout(bmc, &state);
+    let lost = state.sessions.expire(idle, now);
+    state.counters.sessions_lost += u64::try_from(lost).unwrap_or(0);
+    let opened = state.sessions.open(token.clone(), who.account, limit, now);
     let Some(id) = opened else {
         return Err(Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "SessionLimitExceeded",
-            "The session establishment failed due to the number of simultaneous sessions.",
+            "The session establishment failed due to the number of simultaneous sessions exceeding the limit of the implementation.",
         ));
     };
-    let headers = [("Location", path(id)), ("X-Auth-Token", token)];
-    Ok((StatusCode::CREATED, headers, Json(resource(&bmc, id))).into_response())
-}
-
-pub(super) async fn read(
-    State(bmc): State<Arc<Bmc>>,
-    Path(id): Path<u64>,
-) -> Result<Json<Value>, Refusal> {
-    if bmc.state().sessions.exists(id) {
-        Ok(Json(resource(&bmc, id)))
-    } else {
-        Err(missing())
+    state.counters.sessions_opened += 1;
+    state.counters.sessions_peak = state.counters.sessions_peak.max(state.sessions.ids().len());
+    let path = format!("{PATH}/{id}");
+    let made = view(bmc, &state, &path, &Query::default()).ok_or_else(Refusal::missing)?;
+    let mut body = made.body;
+    if who.must_change {
+        let told = Refusal::must_change_password(who.account).info();
+        crate::faults::merge(&mut body, &told);
     }
+    let headers = [("Location", address(&path)), ("X-Auth-Token", token)];
+    Ok((StatusCode::CREATED, headers, axum::Json(body)).into_response())
 }
 
-pub(super) async fn delete(
-    State(bmc): State<Arc<Bmc>>,
-    Path(id): Path<u64>,
-) -> Result<StatusCode, Refusal> {
-    if bmc.state().sessions.close(id) {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(missing())
+pub(super) fn delete(bmc: &Bmc, who: Option<Who>, id: u64) -> Result<Response, Refusal> {
+    let mut state = bmc.state();
+    let owner = state.sessions.owner(id).ok_or_else(Refusal::missing)?;
+    let may = who.is_some_and(|who| who.role == Role::Administrator || who.account == owner);
+    if !may {
+        return Err(Refusal::forbidden());
     }
-}
-
-fn path(id: u64) -> String {
-    format!("{SESSIONS}/{id}")
-}
-
-fn resource(bmc: &Bmc, id: u64) -> Value {
-    json!({
-        "@odata.id": path(id),
-        "@odata.type": "#Session.v1_3_0.Session",
-        "Id": id.to_string(),
-        "Name": "Session",
-        "UserName": bmc.identity.user,
-        "Password": null,
-    })
+    state.sessions.close(id);
+    state.counters.sessions_closed += 1;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }

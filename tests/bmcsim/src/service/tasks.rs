@@ -1,70 +1,86 @@
 //! TaskService: how a write that was accepted with 202 ends.
 
-use std::sync::Arc;
-
-use axum::Json;
-use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::message::{Refusal, missing};
+use super::message::Refusal;
+use super::route::Asked;
 use crate::bmc::Bmc;
+use crate::tasks::{Progress, TaskPlan};
+use crate::tree::address;
 
-/// The answer to a write that was carried out: 204, or 202 with a task where the profile has them.
-pub(super) fn done(bmc: &Bmc) -> Response {
-    if bmc.profile.task_polls == 0 {
+/// The answer to a write: 204, or 202 with a task where the profile or a fault rule has them.
+pub(super) fn done(bmc: &Bmc, asked: &Asked) -> Response {
+    let usual = (bmc.profile.task_polls > 0).then(|| TaskPlan {
+        polls: bmc.profile.task_polls,
+        ..TaskPlan::default()
+    });
+    let Some(plan) = asked.task.or(usual) else {
         return StatusCode::NO_CONTENT.into_response();
-    }
-    let id = bmc.state().tasks.begin(bmc.profile.task_polls);
-    let monitor = format!("/redfish/v1/TaskService/TaskMonitors/{id}");
-    let headers = [("Location", monitor), ("Retry-After", "0".to_owned())];
-    (StatusCode::ACCEPTED, headers, Json(resource(id, false))).into_response()
+    };
+    let id = bmc.state().tasks.begin(plan);
+    let headers = [
+        ("Location", monitor_path(id)),
+        ("Retry-After", "0".to_owned()),
+    ];
+    let body = located(id, resource(id, Progress::Running));
+    (StatusCode::ACCEPTED, headers, axum::Json(body)).into_response()
 }
 
-pub(super) async fn service() -> Json<Value> {
-    Json(json!({
-        "@odata.id": "/redfish/v1/TaskService",
-        "@odata.type": "#TaskService.v1_2_0.TaskService",
-        "Id": "TaskService",
-        "Name": "Task Service",
-        "ServiceEnabled": true,
-    }))
-}
-
-pub(super) async fn read(
-    State(bmc): State<Arc<Bmc>>,
-    Path(id): Path<u64>,
-) -> Result<Json<Value>, Refusal> {
-    let ended = bmc.state().tasks.poll(id).ok_or_else(missing)?;
-    Ok(Json(resource(id, ended)))
-}
-
-pub(super) async fn monitor(
-    State(bmc): State<Arc<Bmc>>,
-    Path(id): Path<u64>,
-) -> Result<Response, Refusal> {
-    let ended = bmc.state().tasks.poll(id).ok_or_else(missing)?;
-    Ok(if ended {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        (
-            StatusCode::ACCEPTED,
-            [("Retry-After", "0")],
-            Json(resource(id, false)),
+/// The monitor of a task: 202 while it runs, its end after that.
+pub(super) fn monitor(bmc: &Bmc, id: &str) -> Result<Response, Refusal> {
+    let id: u64 = id.parse().map_err(|_| Refusal::missing())?;
+    let progress = bmc.state().tasks.poll(id).ok_or_else(Refusal::missing)?;
+    Ok(match progress {
+        Progress::Completed => StatusCode::NO_CONTENT.into_response(),
+        Progress::Failed => (
+            StatusCode::OK,
+            axum::Json(located(id, resource(id, progress))),
         )
-            .into_response()
+            .into_response(),
+        Progress::Running => (
+            StatusCode::ACCEPTED,
+            [
+                ("Retry-After", "0".to_owned()),
+                ("Location", monitor_path(id)),
+            ],
+            axum::Json(located(id, resource(id, progress))),
+        )
+            .into_response(),
     })
 }
 
-fn resource(id: u64, ended: bool) -> Value {
+fn monitor_path(id: u64) -> String {
+    address(&format!("TaskService/TaskMonitors/{id}"))
+}
+
+fn located(id: u64, mut body: Value) -> Value {
+    if let Some(properties) = body.as_object_mut() {
+        let path = address(&format!("TaskService/Tasks/{id}"));
+        properties.insert("@odata.id".to_owned(), json!(path));
+    }
+    body
+}
+
+/// A task as it stands, without its address.
+pub(super) fn resource(id: u64, progress: Progress) -> Value {
+    let (state, status, messages) = match progress {
+        Progress::Running => ("Running", "OK", json!([])),
+        Progress::Completed => ("Completed", "OK", json!([])),
+        Progress::Failed => (
+            "Exception",
+            "Critical",
+            json!([{"MessageId": "Base.1.18.InternalError", "Message": "The operation did not succeed.", "Severity": "Critical"}]),
+        ),
+    };
     json!({
-        "@odata.id": format!("/redfish/v1/TaskService/Tasks/{id}"),
-        "@odata.type": "#Task.v1_5_1.Task",
+        "@odata.type": "#Task.v1_7_3.Task",
         "Id": id.to_string(),
         "Name": "Task",
-        "TaskState": if ended { "Completed" } else { "Running" },
-        "TaskStatus": "OK",
-        "TaskMonitor": format!("/redfish/v1/TaskService/TaskMonitors/{id}"),
+        "TaskState": state,
+        "TaskStatus": status,
+        "TaskMonitor": monitor_path(id),
+        "Messages": messages,
     })
 }
