@@ -334,7 +334,9 @@ async fn cloud_init(
 impl Callbacks {
     async fn keep(&self, observed: &Observed) -> Result<(), Refused> {
         self.store.record(observed).await?;
-        self.site.poke();
+        for machine in observed.machines() {
+            self.site.poke_machine(machine);
+        }
         Ok(())
     }
 

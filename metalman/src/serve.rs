@@ -40,10 +40,10 @@ use crate::{
     clock,
     config::Config,
     domain::Limits,
-    driver::{Driver, ImageJobs},
+    driver::{Driver, DriverMemory, ImageJobs},
     health::{self, Metrics, Readiness},
     kube::{secrets::Secrets, watch, writer::Writer},
-    site::{BootView, Site, SiteDirectory},
+    site::{BootCache, BootView, Site, SiteDirectory},
     standalone::http as tls,
     store::Store,
     supervisor::{self, Supervisor},
@@ -99,6 +99,7 @@ pub async fn run(config: Config) -> Result<()> {
         images: images.clone(),
         default_netboot_image: config.default_netboot_image.clone(),
         serve_url: server.http_url.clone(),
+        cache: BootCache::default(),
     };
     boot.rebuild(clock::now())
         .await
@@ -246,7 +247,7 @@ impl Parts {
             },
             max_concurrent: operation.max_concurrent_machines,
             tasks,
-            busy: Arc::default(),
+            memory: DriverMemory::default(),
         };
         supervisor.start("driver", driver.run(supervisor.stop_token()));
         let writer = Writer::new(self.client.clone(), self.site.clone(), self.store.clone());

@@ -4,6 +4,7 @@
 //! Invariant: it is a projection that can be rebuilt; nothing is decided here.
 
 mod boot;
+mod changes;
 mod read;
 
 use std::{
@@ -18,7 +19,9 @@ use netboot::directory::Snapshot;
 use tokio::sync::watch;
 
 pub(crate) use boot::architecture;
-pub use boot::{BootView, SiteDirectory};
+pub use boot::{BootCache, BootView, SiteDirectory};
+use changes::{Change, Readers};
+pub use changes::{Changed, Changes};
 pub use read::{BmcReading, MachineMemory};
 
 use crate::domain::facts::NodeSeen;
@@ -30,6 +33,7 @@ pub struct Site {
     view: RwLock<View>,
     boot: ArcSwap<Snapshot>,
     changes: watch::Sender<u64>,
+    readers: Readers,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +62,7 @@ impl Site {
             view: RwLock::default(),
             boot: ArcSwap::from_pointee(Snapshot::default()),
             changes: watch::Sender::new(0),
+            readers: Readers::default(),
         }
     }
 
@@ -71,14 +76,34 @@ impl Site {
         self.changes.subscribe()
     }
 
-    /// Says that something outside the view changed (evidence, a token, an image).
+    /// An inbox of what changes; it begins with "everything".
+    pub fn subscribe(&self) -> Changes {
+        self.readers.subscribe()
+    }
+
+    /// Says that something outside the view changed that may concern any machine.
     pub fn poke(&self) {
+        self.tell(Change::All);
+    }
+
+    /// Says that something outside the view changed about one machine (evidence, a token, an image).
+    pub fn poke_machine(&self, name: &str) {
+        self.tell(Change::Machine(name));
+    }
+
+    /// Says that something outside the view changed about one operation.
+    pub fn poke_operation(&self, name: &str) {
+        self.tell(Change::Operation(name));
+    }
+
+    fn tell(&self, change: Change<'_>) {
+        self.readers.tell(&change);
         self.changes.send_modify(|count| *count += 1);
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
-        let result = change(&mut self.view.write().unwrap_or_else(PoisonError::into_inner));
-        self.poke();
+    fn write<T>(&self, change: Change<'_>, write: impl FnOnce(&mut View) -> T) -> T {
+        let result = write(&mut self.view.write().unwrap_or_else(PoisonError::into_inner));
+        self.tell(change);
         result
     }
 
@@ -93,46 +118,54 @@ impl Site {
 
     /// Says that a complete list has been taken in.
     pub fn set_synced(&self) {
-        self.write(|view| view.synced = true);
+        self.write(Change::All, |view| view.synced = true);
     }
 
     /// Takes in a Machine.
     pub fn apply_machine(&self, machine: Machine) {
         if let Some(name) = machine.metadata.name.clone() {
-            self.write(|view| view.machines.insert(name, Arc::new(machine)));
+            self.write(Change::Machine(&name.clone()), |view| {
+                view.machines.insert(name, Arc::new(machine))
+            });
         }
     }
 
     /// Forgets a Machine.
     pub fn remove_machine(&self, name: &str) {
-        self.write(|view| view.machines.remove(name));
+        self.write(Change::Machine(name), |view| view.machines.remove(name));
     }
 
     /// Takes in an operation.
     pub fn apply_operation(&self, operation: MachineOperation) {
         if let Some(name) = operation.metadata.name.clone() {
-            self.write(|view| view.operations.insert(name, Arc::new(operation)));
+            self.write(Change::Operation(&name.clone()), |view| {
+                view.operations.insert(name, Arc::new(operation))
+            });
         }
     }
 
     /// Forgets an operation.
     pub fn remove_operation(&self, name: &str) {
-        self.write(|view| view.operations.remove(name));
+        self.write(Change::Operation(name), |view| view.operations.remove(name));
     }
 
-    /// Takes in a Node.
+    /// Takes in a Node. Most of its updates say nothing that matters here, and are not told.
     pub fn apply_node(&self, name: String, node: SiteNode) {
-        self.write(|view| view.nodes.insert(name, node));
+        if self.read(|view| view.nodes.get(&name) == Some(&node)) {
+            return;
+        }
+        // Whose Node it is may be said by a Machine of another name.
+        self.write(Change::All, |view| view.nodes.insert(name, node));
     }
 
     /// Forgets a Node.
     pub fn remove_node(&self, name: &str) {
-        self.write(|view| view.nodes.remove(name));
+        self.write(Change::All, |view| view.nodes.remove(name));
     }
 
     /// Takes in a reading of a machine's BMC.
     pub fn remember(&self, machine: &str, reading: BmcReading, at: Timestamp) {
-        self.write(|view| {
+        self.write(Change::Reading(machine), |view| {
             view.memory
                 .entry(machine.to_owned())
                 .or_default()

@@ -151,7 +151,11 @@ pub enum Disputed {
 impl Snapshot {
     /// Indexes `machines` by MAC, address and install token, leaving out what is disputed.
     pub fn new(machines: Vec<BootMachine>) -> Self {
-        let machines: Vec<_> = machines.into_iter().map(Arc::new).collect();
+        Self::of(machines.into_iter().map(Arc::new).collect())
+    }
+
+    /// As [`Snapshot::new`], for machines that an earlier snapshot had too.
+    pub fn of(machines: Vec<Arc<BootMachine>>) -> Self {
         let mut claims: HashMap<Disputed, Vec<&Arc<BootMachine>>> = HashMap::new();
         for machine in &machines {
             for lease in &machine.leases {

@@ -87,7 +87,7 @@ impl Open {
         account
             .accept(self.client.observed_fingerprint())
             .await
-            .map_err(|error| account.database(error))?;
+            .map_err(|error| account.database(&error))?;
         self.proved = true;
         Ok(())
     }
@@ -112,8 +112,8 @@ impl Key {
 }
 
 impl Account<'_> {
-    pub(super) fn database(&self, error: StoreError) -> Trouble {
-        trouble(self.address, error.reason(), &chain(&error), true, self.now)
+    pub(super) fn database(&self, error: &StoreError) -> Trouble {
+        trouble(self.address, error.reason(), &chain(error), true, self.now)
     }
 
     async fn is_refused(&self) -> Result<bool, Trouble> {
@@ -122,7 +122,7 @@ impl Account<'_> {
             .bmc()
             .is_refused(self.address, &secret.uid, &secret.resource_version)
             .await
-            .map_err(|error| self.database(error))
+            .map_err(|error| self.database(&error))
     }
 
     /// Remembers that the BMC refused this version of the password.
@@ -137,7 +137,7 @@ impl Account<'_> {
             .bmc()
             .refuse(&refused)
             .await
-            .map_err(|error| self.database(error))
+            .map_err(|error| self.database(&error))
     }
 
     async fn accept(&self, fingerprint: Option<Fingerprint>) -> Result<(), StoreError> {
@@ -158,7 +158,7 @@ impl Account<'_> {
             return Ok(TlsTrust::Plaintext);
         }
         let stored = self.store.bmc().pin(self.address).await;
-        let stored = stored.map_err(|error| self.database(error))?;
+        let stored = stored.map_err(|error| self.database(&error))?;
         let pinned = self.access.pinned.clone();
         match pinned.or(stored.map(|pin| pin.fingerprint)) {
             Some(pin) => pin.parse().map(TlsTrust::Pin).map_err(|error| {

@@ -1,20 +1,9 @@
 //! Which operations must wait for which: never two host operations on one machine, or on one BMC
 //! system, at one time. Older ones go first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
-
-/// One unfinished host operation, as far as ordering cares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contender {
-    /// Operation name.
-    pub name: String,
-    /// Creation time of the object.
-    pub created_at: Timestamp,
-    /// What it occupies, see [`keys`].
-    pub keys: BTreeSet<String>,
-}
 
 /// What an operation on a machine occupies: the machine, and the system behind its BMC.
 pub fn keys(machine: &str, bmc: Option<(&str, Option<&str>)>) -> Vec<String> {
@@ -26,54 +15,60 @@ pub fn keys(machine: &str, bmc: Option<(&str, Option<&str>)>) -> Vec<String> {
     keys
 }
 
-/// The older operation that `name` has to wait for, if any.
-pub fn waits_for<'a>(name: &str, all: &'a [Contender]) -> Option<&'a str> {
-    let me = all.iter().find(|contender| contender.name == name)?;
-    all.iter()
-        .filter(|other| {
-            (other.created_at, other.name.as_str()) < (me.created_at, me.name.as_str())
-                && !other.keys.is_disjoint(&me.keys)
-        })
-        .min_by_key(|other| (other.created_at, other.name.clone()))
-        .map(|other| other.name.as_str())
+/// Who occupies what, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Order {
+    holders: HashMap<String, BTreeSet<(Timestamp, String)>>,
+}
+
+impl Order {
+    /// Takes in an unfinished operation, its creation time, and what one of its targets occupies.
+    pub fn add(&mut self, name: &str, created_at: Timestamp, keys: Vec<String>) {
+        for key in keys {
+            let holders = self.holders.entry(key).or_default();
+            holders.insert((created_at, name.to_owned()));
+        }
+    }
+
+    /// The oldest other operation that a target of `name` with these keys has to wait for, if any.
+    pub fn waits_for(&self, name: &str, created_at: Timestamp, keys: &[String]) -> Option<&str> {
+        keys.iter()
+            .filter_map(|key| self.holders.get(key)?.first())
+            .filter(|(at, other)| (*at, other.as_str()) < (created_at, name))
+            .min()
+            .map(|(_, other)| other.as_str())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn contender(name: &str, second: i64, keys: &[&str]) -> Contender {
-        Contender {
-            name: name.into(),
-            created_at: Timestamp::from_second(second).unwrap(),
-            keys: keys.iter().map(|k| (*k).to_owned()).collect(),
-        }
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
     }
 
     #[test]
     fn the_older_one_goes_first_and_ties_go_by_name() {
-        let all = [
-            contender("b", 1, &["m"]),
-            contender("a", 1, &["m"]),
-            contender("c", 0, &["x"]),
-        ];
-        assert_eq!(waits_for("b", &all), Some("a"));
-        assert_eq!(waits_for("a", &all), None);
-        assert_eq!(waits_for("c", &all), None);
+        let key = || vec!["m".to_owned()];
+        let mut order = Order::default();
+        order.add("b", at(1), key());
+        order.add("a", at(1), key());
+        order.add("c", at(0), vec!["x".into()]);
+        assert_eq!(order.waits_for("b", at(1), &key()), Some("a"));
+        assert_eq!(order.waits_for("a", at(1), &key()), None);
+        assert_eq!(order.waits_for("c", at(0), &["x".into()]), None);
+        order.add("z", at(0), key());
+        assert_eq!(order.waits_for("b", at(1), &key()), Some("z"));
     }
 
     #[test]
     fn two_systems_behind_one_bmc_do_not_wait_for_each_other() {
-        let one: BTreeSet<_> = keys("n1", Some(("https://bmc/", Some("1"))))
-            .into_iter()
-            .collect();
-        let two: BTreeSet<_> = keys("n2", Some(("https://BMC", Some("2"))))
-            .into_iter()
-            .collect();
-        let same: BTreeSet<_> = keys("n3", Some(("https://bmc", Some("1"))))
-            .into_iter()
-            .collect();
-        assert!(one.is_disjoint(&two));
-        assert!(!one.is_disjoint(&same));
+        let mut order = Order::default();
+        order.add("one", at(0), keys("n1", Some(("https://bmc/", Some("1")))));
+        let two = keys("n2", Some(("https://BMC", Some("2"))));
+        assert_eq!(order.waits_for("two", at(1), &two), None);
+        let same = keys("n3", Some(("https://BMC", Some("1"))));
+        assert_eq!(order.waits_for("same", at(1), &same), Some("one"));
     }
 }

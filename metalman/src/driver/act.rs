@@ -1,6 +1,6 @@
 //! Carries out actions: BMC calls and image preparation, with their results kept.
 
-use metalman_api::{machine::BootProtocol, operation::MachineOperation};
+use metalman_api::machine::BootProtocol;
 use serde_json::json;
 use tracing::debug;
 
@@ -9,22 +9,26 @@ use crate::{
     bmc::Call,
     clock,
     domain::{Action, facts::Trouble},
-    store::{
-        ActionOutcome, FinishedAction, NewTimelineEntry, Observed, StoreError, TimelineSource,
-    },
+    store::{ActionOutcome, FinishedAction, NewTimelineEntry, Target, TimelineSource},
 };
 
+/// What an action brought, to be kept with the next step.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) finished: Vec<FinishedAction>,
+    pub(super) timeline: Vec<NewTimelineEntry>,
+}
+
 impl Driver {
-    /// Carries out one action of the outbox.
+    /// Carries out one action; `id` is its number in the outbox, if it is there.
     pub(super) async fn act(
         &self,
-        operation: &MachineOperation,
-        uid: &str,
-        machine: &str,
-        id: i64,
+        row: &Target,
+        id: Option<i64>,
         action: &Action,
-    ) -> Result<(), StoreError> {
-        self.store.outbox().start(id, clock::now()).await?;
+        done: &mut Done,
+    ) {
+        let machine = row.machine.as_str();
         let call = match action {
             Action::ReadSystem => Some(Call::Read),
             Action::ForceOff => Some(Call::ForceOff),
@@ -34,7 +38,7 @@ impl Driver {
             }),
             Action::ClearBootOverride => Some(Call::ClearBoot),
             Action::PrepareImages => {
-                self.images.prepare(self, uid, machine);
+                self.images.prepare(self, &row.operation_uid, machine);
                 None
             }
             Action::MintToken { .. } | Action::RevokeTokens => None,
@@ -43,8 +47,8 @@ impl Driver {
             Some(call) => {
                 let trouble = self.bmcs.call(machine, &call).await;
                 if call != Call::Read {
-                    self.tell(operation, machine, &call, trouble.as_ref())
-                        .await?;
+                    let line = self.line(row, &call, trouble.as_ref());
+                    done.timeline.push(line);
                 }
                 trouble
             }
@@ -57,12 +61,11 @@ impl Driver {
                 json!({ "reason": t.reason, "message": t.message }),
             ),
         };
-        let finished = FinishedAction {
+        done.finished.extend(id.map(|id| FinishedAction {
             id,
             outcome,
             result,
-        };
-        self.store.outbox().finish(&finished, clock::now()).await
+        }));
     }
 
     /// Loader URL for machines that boot by UEFI HTTP.
@@ -89,13 +92,7 @@ impl Driver {
     }
 
     /// One timeline line per BMC write.
-    async fn tell(
-        &self,
-        operation: &MachineOperation,
-        machine: &str,
-        call: &Call,
-        trouble: Option<&Trouble>,
-    ) -> Result<(), StoreError> {
+    fn line(&self, row: &Target, call: &Call, trouble: Option<&Trouble>) -> NewTimelineEntry {
         let what = match call {
             Call::Read => "read",
             Call::ForceOff => "power off (ForceOff)",
@@ -106,27 +103,21 @@ impl Driver {
         };
         let power = self
             .site
-            .memory(machine)
+            .memory(&row.machine)
             .power
             .map_or("unknown", |r| r.value.as_str());
         let text = match trouble {
             None => format!("{what}; power reads {power}"),
             Some(trouble) => format!("{what} failed: {}", trouble.message),
         };
-        debug!(machine.id = machine, "{text}");
-        let entry = NewTimelineEntry {
-            machine: machine.to_owned(),
+        debug!(machine.id = row.machine, "{text}");
+        NewTimelineEntry {
+            machine: row.machine.clone(),
             at: clock::now(),
             source: TimelineSource::Bmc,
             text,
             detail: json!({}),
-            operation: operation.metadata.name.clone(),
-        };
-        self.store
-            .record(&Observed {
-                timeline: vec![entry],
-                ..Observed::default()
-            })
-            .await
+            operation: Some(row.operation_name.clone()),
+        }
     }
 }

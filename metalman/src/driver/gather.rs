@@ -1,11 +1,8 @@
 //! Gathers the facts for a step from the site view, the store and the image jobs.
 
-use std::collections::BTreeSet;
-
-use jiff::Timestamp;
 use metalman_api::{
     machine::Machine,
-    operation::{MachineOperation, OperationKind},
+    operation::{MachineOperation, OperationKind, Stage},
     scope,
 };
 
@@ -13,9 +10,8 @@ use super::{Driver, sightings};
 use crate::{
     domain::{
         Facts, TargetState,
-        conflicts::{self, Contender},
+        conflicts::Order,
         facts::{BootSeen, MachineFacts},
-        targets::{self, Targets},
     },
     store::StoreError,
 };
@@ -26,6 +22,7 @@ impl Driver {
         operation: &MachineOperation,
         state: &TargetState,
         name: &str,
+        order: &Order,
     ) -> Result<Facts, StoreError> {
         // The object may have changed since the pass began (suspend).
         let current = operation
@@ -49,11 +46,15 @@ impl Driver {
             }
             _ => Vec::new(),
         };
-        let boot = self.store.boots().latest(name).await?;
+        let boot = if looks_at_boots(state) {
+            self.store.boots().latest(name).await?
+        } else {
+            None
+        };
         Ok(Facts {
             suspended,
             waiting_for: if state.started_at.is_none() {
-                self.older(operation)
+                self.older(operation, name, order)
             } else {
                 None
             },
@@ -92,67 +93,19 @@ impl Driver {
             name,
         }
     }
+}
 
-    /// The older unfinished host operation this one has to wait for.
-    fn older(&self, operation: &MachineOperation) -> Option<String> {
-        let all: Vec<Contender> = self
-            .site
-            .operations()
-            .iter()
-            .filter(|other| other.spec.operation_kind.is_host())
-            .filter(|other| {
-                !other
-                    .status
-                    .as_ref()
-                    .and_then(|s| s.phase)
-                    .unwrap_or_default()
-                    .is_terminal()
-            })
-            .filter_map(|other| self.contender(other))
-            .collect();
-        let name = operation.metadata.name.as_deref()?;
-        conflicts::waits_for(name, &all).map(str::to_owned)
-    }
-
-    fn contender(&self, operation: &MachineOperation) -> Option<Contender> {
-        let targets: Vec<String> = match &operation.status {
-            Some(status) if !status.targets.is_empty() => status
-                .targets
-                .iter()
-                .filter(|t| !t.phase.is_terminal())
-                .map(|t| t.machine_ref.clone())
-                .collect(),
-            _ => {
-                let machines = self.site.machines();
-                let machines = machines.iter().map(AsRef::as_ref);
-                match targets::resolve(self.site.name(), &operation.spec, machines) {
-                    Targets::Machines(names) => names,
-                    Targets::NotOurs | Targets::Refused { .. } | Targets::Missing(_) => Vec::new(),
-                }
-            }
-        };
-        let keys: BTreeSet<String> = targets
-            .iter()
-            .flat_map(|name| {
-                let machine = self.site.machine(name);
-                let redfish = machine
-                    .as_deref()
-                    .and_then(|m| m.spec.pxe.as_ref())
-                    .and_then(|pxe| pxe.redfish.as_ref());
-                conflicts::keys(
-                    name,
-                    redfish.map(|r| (r.url.as_str(), r.device_id.as_deref())),
-                )
-            })
-            .collect();
-        Some(Contender {
-            name: operation.metadata.name.clone()?,
-            created_at: operation
-                .metadata
-                .creation_timestamp
-                .as_ref()
-                .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            keys,
-        })
+/// Whether the next step may look at what the installed system reports.
+fn looks_at_boots(state: &TargetState) -> bool {
+    match state.kind {
+        OperationKind::HostReplace => true,
+        OperationKind::HostReboot => {
+            state.started_at.is_none() || state.stage == Some(Stage::WaitingBoot)
+        }
+        OperationKind::HostPowerOff
+        | OperationKind::HostPowerOn
+        | OperationKind::NodeReboot
+        | OperationKind::AgentUpgrade
+        | OperationKind::AgentReset => state.started_at.is_none(),
     }
 }

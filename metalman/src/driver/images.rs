@@ -80,7 +80,8 @@ impl ImageJobs {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key.to_owned(), images);
-        self.site.poke();
+        let machine = key.split_once('/').map_or(key, |(_, machine)| machine);
+        self.site.poke_machine(machine);
     }
 
     /// Starts fetching the images of a target, unless that is under way or done.

@@ -1,49 +1,47 @@
 //! The driver: the only writer of a target's state.
 //!
-//! For every unfinished host operation: load the state, gather facts, let
-//! [`crate::domain::step()`] decide, commit in one transaction, act, feed readings back. Killing
-//! the process between any two of these loses nothing: the next run reads and decides again.
+//! For every unfinished host operation: gather facts, let [`crate::domain::step()`] decide, commit
+//! in one transaction, act, feed readings back. Killing the process between any two of these loses
+//! nothing: the next run reads and decides again. A target is looked at when something about its
+//! machine or operation has changed, and when its own decision would change by time alone.
 
 mod act;
 mod gather;
 mod images;
+mod journal;
+mod order;
+mod record;
 mod sightings;
 mod target;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
-use metalman_api::operation::{MachineOperation, Phase};
+use jiff::Timestamp;
+use metalman_api::operation::MachineOperation;
 use serde_json::json;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 pub use images::ImageJobs;
+use journal::{Journal, Key};
 pub(crate) use target::random_word;
 
 use crate::{
     bmc::BmcDesk,
     clock,
-    domain::{
-        Limits, TargetState,
-        targets::{self, Targets},
-    },
-    site::{BootView, Site},
-    store::{
-        ActionOutcome, CommitTarget, FinishedAction, NewTimelineEntry, Store, StoreError,
-        TimelineSource, TokenChange,
-    },
+    domain::{Limits, conflicts::Order},
+    site::{BootView, Changed, Site},
+    store::{ActionOutcome, FinishedAction, Store, StoreError, Target},
     supervisor::chain,
 };
 
-/// Longest pause between two looks at everything.
+/// Longest pause between two looks at what is due.
 const TICK: Duration = Duration::from_secs(1);
-/// How long an operation may name a Machine that does not exist yet.
-const MACHINE_GRACE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Everything the driver works with.
 #[derive(Debug, Clone)]
@@ -64,8 +62,18 @@ pub struct Driver {
     pub max_concurrent: usize,
     /// Tasks, joined at the end.
     pub tasks: TaskTracker,
-    /// Targets and idle machines a task is working on.
-    pub busy: Arc<Mutex<HashSet<String>>>,
+    /// What the driver itself remembers; begins empty.
+    pub memory: DriverMemory,
+}
+
+/// The driver's own memory; it can be rebuilt from the store.
+#[derive(Debug, Clone, Default)]
+pub struct DriverMemory {
+    journal: Arc<Mutex<Journal>>,
+    /// Operations that mean no machine of ours, or none that exists, so far.
+    unrecorded: Arc<Mutex<HashSet<String>>>,
+    /// Told when a target's task ends.
+    ended: Arc<Notify>,
 }
 
 impl Driver {
@@ -75,22 +83,33 @@ impl Driver {
     /// When the journal is broken; a database that is away is waited for.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.end_interrupted_actions().await?;
-        let mut changes = self.site.changes();
-        let mut ended = HashSet::new();
+        let inbox = self.site.subscribe();
+        // What a failed pass has taken and not worked on.
+        let mut changed = Changed::default();
         while !stop.is_cancelled() {
-            if self.site.is_synced()
-                && let Err(error) = self.pass(&mut ended).await
-            {
-                if !error.is_transient() {
-                    error!(error = %chain(&error), error.reason = error.reason(), "the journal is broken");
-                    return Err(error.into());
+            if self.site.is_synced() {
+                changed.add(inbox.take());
+                match self.pass(&changed).await {
+                    Ok(()) => changed = Changed::default(),
+                    Err(error) if error.is_transient() => {
+                        warn!(error = %chain(&error), error.reason = error.reason(), "database is away, will retry");
+                        tokio::select! {
+                            () = stop.cancelled() => break,
+                            () = tokio::time::sleep(TICK) => continue,
+                        }
+                    }
+                    Err(error) => {
+                        error!(error = %chain(&error), error.reason = error.reason(), "the journal is broken");
+                        return Err(error.into());
+                    }
                 }
-                warn!(error = %chain(&error), error.reason = error.reason(), "database is away, will retry");
             }
+            let tick = Instant::now() + self.pause();
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = changes.changed() => {}
-                () = tokio::time::sleep(TICK) => {}
+                () = inbox.changed() => {}
+                () = self.memory.ended.notified() => {}
+                () = tokio::time::sleep_until(tick) => {}
             }
         }
         self.tasks.close();
@@ -100,14 +119,27 @@ impl Driver {
         Ok(())
     }
 
+    /// Until the next target is due, at most a tick.
+    fn pause(&self) -> Duration {
+        let due = self.journal().next_due();
+        due.and_then(|due| Duration::try_from(due.duration_since(clock::now())).ok())
+            .map_or(if due.is_some() { Duration::ZERO } else { TICK }, |pause| {
+                pause.min(TICK)
+            })
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.memory
+            .journal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Actions that a dead process had begun: nobody knows how far they came. They are noted as
     /// interrupted; the steps look at readings and decide afresh.
     async fn end_interrupted_actions(&self) -> Result<(), StoreError> {
         let now = clock::now();
         let outbox = self.store.outbox();
-        for action in outbox.pending().await? {
-            outbox.start(action.id, now).await?;
-        }
         for action in outbox.running().await? {
             info!(action.id, machine.id = %action.machine, "action was interrupted by a restart");
             let finished = FinishedAction {
@@ -120,200 +152,81 @@ impl Driver {
         Ok(())
     }
 
-    async fn pass(&self, ended: &mut HashSet<String>) -> Result<(), StoreError> {
+    async fn pass(&self, changed: &Changed) -> Result<(), StoreError> {
         let now = clock::now();
-        self.boot.rebuild(now).await?;
+        self.boot.refresh(changed, now).await?;
         self.images.keep_netboot_images(&self.boot);
-        for operation in self.site.operations() {
-            if operation.spec.operation_kind.is_host() {
-                self.pass_operation(&operation, ended, now).await?;
-            }
-        }
-        self.cancel_deleted(now).await?;
-        Ok(())
-    }
-
-    async fn pass_operation(
-        &self,
-        operation: &Arc<MachineOperation>,
-        ended: &mut HashSet<String>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (Some(name), Some(uid)) = (
-            operation.metadata.name.as_deref(),
-            operation.metadata.uid.as_deref(),
-        ) else {
-            return Ok(());
+        self.record_new(changed, now).await?;
+        let lost = |row: &Target| {
+            (changed.all || changed.operations.contains(&row.operation_name))
+                && !self.has_object(row)
         };
-        if ended.contains(uid) {
-            return Ok(());
+        let any_lost = self.journal().open().any(lost);
+        if changed.all || any_lost {
+            self.cancel_deleted(changed, now).await?;
         }
-        let rows = self.store.targets().of_operation(uid).await?;
-        if rows.is_empty() {
-            let phase = operation
-                .status
-                .as_ref()
-                .and_then(|s| s.phase)
-                .unwrap_or_default();
-            if phase.is_terminal() {
-                ended.insert(uid.to_owned());
-                return Ok(());
-            }
-            return self.record_targets(operation, name, uid, now).await;
-        }
-        if rows.iter().all(|row| row.finished) {
-            ended.insert(uid.to_owned());
-            return Ok(());
-        }
-        for row in rows.iter().filter(|row| !row.finished) {
-            self.start_target(operation, uid, &row.machine);
-        }
-        Ok(())
-    }
-
-    /// Writes down which machines an operation means; from then on the journal counts.
-    async fn record_targets(
-        &self,
-        operation: &MachineOperation,
-        name: &str,
-        uid: &str,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let machines = self.site.machines();
-        let refused = |reason: &str, message: String| {
-            let mut state = TargetState::new(operation.spec.operation_kind, now);
-            state.phase = Phase::Failed;
-            reason.clone_into(&mut state.reason);
-            state.message = message;
-            state.completed_at = Some(now);
-            state
+        let (due, order) = {
+            let mut journal = self.journal();
+            let due = journal.due(now, changed);
+            let order = due
+                .iter()
+                .any(|key| journal.waits(key))
+                .then(|| self.order(&journal));
+            (due, Arc::new(order.unwrap_or_default()))
         };
-        let found = targets::resolve(
-            self.site.name(),
-            &operation.spec,
-            machines.iter().map(AsRef::as_ref),
-        );
-        let states: Vec<(String, TargetState)> = match found {
-            Targets::NotOurs => return Ok(()),
-            Targets::Machines(names) => names
-                .into_iter()
-                .map(|name| (name, TargetState::new(operation.spec.operation_kind, now)))
-                .collect(),
-            Targets::Refused { reason, message } => vec![(String::new(), refused(reason, message))],
-            Targets::Missing(machine) => {
-                let created = operation
-                    .metadata
-                    .creation_timestamp
-                    .as_ref()
-                    .map_or(now, |t| t.0);
-                if now.duration_since(created) < MACHINE_GRACE {
-                    return Ok(());
-                }
-                let message = format!(
-                    "spec.machineRef names Machine {machine}, which does not exist; create it and a new MachineOperation"
-                );
-                vec![(machine, refused("MachineNotFound", message))]
-            }
-        };
-        for (machine, state) in states {
-            info!(operation = name, machine.id = %machine, kind = operation.spec.operation_kind.as_str(), "target recorded");
-            let commit = CommitTarget {
-                operation_uid: uid.to_owned(),
-                operation_name: name.to_owned(),
-                kind: operation.spec.operation_kind.as_str().to_owned(),
-                expected_version: 0,
-                finished: state.phase.is_terminal(),
-                state: serde_json::to_value(&state).unwrap_or_default(),
-                now,
-                history: Vec::new(),
-                finished_actions: Vec::new(),
-                outbox: Vec::new(),
-                timeline: Vec::new(),
-                tokens: Vec::new(),
-                machine,
-            };
-            self.store.targets().commit(&commit).await?;
+        for key in due {
+            self.start_target(key, &order);
         }
-        self.site.poke();
         Ok(())
     }
 
     /// Starts a task for a target unless one runs or too many do.
-    fn start_target(&self, operation: &Arc<MachineOperation>, uid: &str, machine: &str) {
-        let key = format!("{uid}/{machine}");
-        if !self.take(&key, self.max_concurrent) {
+    fn start_target(&self, key: Key, order: &Arc<Order>) {
+        let Some(row) = self.journal().begin(&key, self.max_concurrent) else {
             return;
-        }
-        let (driver, operation) = (self.clone(), Arc::clone(operation));
-        let (uid, machine) = (uid.to_owned(), machine.to_owned());
+        };
+        let operation = self.site.operation(&row.operation_name);
+        let Some(operation) = operation.filter(|_| self.has_object(&row)) else {
+            // Deleted while a task worked on it: the inbox has the name again.
+            self.journal().end(&key, Timestamp::MAX, false);
+            self.site.poke_operation(&row.operation_name);
+            return;
+        };
+        let (driver, order) = (self.clone(), Arc::clone(order));
         self.tasks.spawn(async move {
-            let advanced = driver.advance(&operation, &uid, &machine).await;
-            driver.release(&key);
-            match advanced {
-                Ok(true) => driver.site.poke(),
-                Ok(false) => {}
+            let looked = driver.advance(&operation, row, &order).await;
+            let mut journal = driver.journal();
+            match looked {
+                Ok(next) => journal.end(&key, next.due, next.waits),
                 Err(error) => {
-                    warn!(error = %chain(&error), error.reason = error.reason(), machine.id = machine, "step was not kept, will retry");
+                    warn!(error = %chain(&error), error.reason = error.reason(), machine.id = key.1, "step was not kept, will retry");
+                    journal.drop_row(&key);
+                    driver.retry_later(&operation);
                 }
             }
+            drop(journal);
+            driver.memory.ended.notify_one();
         });
     }
+}
 
-    fn take(&self, key: &str, limit: usize) -> bool {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.len() < limit && busy.insert(key.to_owned())
-    }
-
-    fn release(&self, key: &str) {
-        self.busy
-            .lock()
+impl Driver {
+    /// Has the targets of an operation read from the store again, at the next tick.
+    fn retry_later(&self, operation: &MachineOperation) {
+        let Some(name) = operation.metadata.name.clone() else {
+            return;
+        };
+        let unrecorded = self.memory.unrecorded.lock();
+        unrecorded
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
+            .insert(name);
     }
+}
 
-    /// An operation whose object was deleted takes no further step; its install tokens end.
-    async fn cancel_deleted(&self, now: Timestamp) -> Result<(), StoreError> {
-        for row in self.store.targets().unfinished().await? {
-            let still = self
-                .site
-                .operation(&row.operation_name)
-                .is_some_and(|operation| {
-                    operation.metadata.uid.as_deref() == Some(row.operation_uid.as_str())
-                });
-            let key = format!("{}/{}", row.operation_uid, row.machine);
-            if still || !self.take(&key, usize::MAX) {
-                continue;
-            }
-            info!(operation = %row.operation_name, machine.id = %row.machine, "operation was deleted, its target ends");
-            let commit = CommitTarget {
-                operation_uid: row.operation_uid,
-                operation_name: row.operation_name.clone(),
-                machine: row.machine.clone(),
-                kind: row.kind,
-                expected_version: row.version,
-                state: row.state,
-                finished: true,
-                now,
-                history: Vec::new(),
-                finished_actions: Vec::new(),
-                outbox: Vec::new(),
-                timeline: vec![NewTimelineEntry {
-                    machine: row.machine,
-                    at: now,
-                    source: TimelineSource::Operation,
-                    text: format!(
-                        "operation {} was deleted: no further step is taken",
-                        row.operation_name
-                    ),
-                    detail: json!({}),
-                    operation: Some(row.operation_name),
-                }],
-                tokens: vec![TokenChange::RevokeTokens],
-            };
-            let committed = self.store.targets().commit(&commit).await;
-            self.release(&key);
-            committed?;
-        }
-        Ok(())
-    }
+/// When a target wants to be looked at again.
+#[derive(Debug, Clone, Copy)]
+struct NextLook {
+    due: Timestamp,
+    /// It has not begun and may wait for another operation.
+    waits: bool,
 }

@@ -1,103 +1,140 @@
 //! Moves one target: load, gather, step, commit, act, and again until nothing is left to do now.
 
-use jiff::Timestamp;
+use std::mem;
+
+use jiff::{SignedDuration, Timestamp};
 use metalman_api::operation::{MachineOperation, Phase};
 use rand::Rng as _;
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::Driver;
+use super::{Driver, NextLook, act::Done};
 use crate::{
     clock,
-    domain::{Action, Step, TargetState, step},
+    domain::{Action, Facts, Limits, Step, TargetState, conflicts::Order, step},
     store::{
-        ActionState, CommitTarget, HistoryEntry, NewAction, NewTimelineEntry, NewToken, StoreError,
-        Target, TimelineSource, TokenChange,
+        CommitTarget, HistoryEntry, NewAction, NewTimelineEntry, NewToken, StoreError, Target,
+        TimelineSource, TokenChange,
     },
 };
 
 /// Steps one call makes at the most; a target that wants more is looked at again soon.
 const STEPS: usize = 16;
 
+/// Instants after now at which a resting target is asked whether it would act, in milliseconds.
+const GLANCES: [i64; 5] = [250, 500, 1000, 2000, 5000];
+
 impl Driver {
-    /// Makes all steps that can be made now; `true` when something changed.
+    /// Makes all steps that can be made now, and says when to look again.
     pub(super) async fn advance(
         &self,
         operation: &MachineOperation,
-        uid: &str,
-        machine: &str,
-    ) -> Result<bool, StoreError> {
-        let mut changed = false;
+        row: Target,
+        order: &Order,
+    ) -> Result<NextLook, StoreError> {
+        let mut row = row;
+        let mut done = Done::default();
+        let Some(mut state) = state_of(&row) else {
+            return Ok(NextLook {
+                due: Timestamp::MAX,
+                waits: false,
+            });
+        };
         for _ in 0..STEPS {
-            let Some(row) = self.store.targets().load(uid, machine).await? else {
-                break;
-            };
-            let Some(state) = state_of(&row) else { break };
-            let facts = self.gather(operation, &state, machine).await?;
+            let facts = self.gather(operation, &state, &row.machine, order).await?;
             let now = clock::now();
             let decided = step(now, &state, &facts, &self.limits);
             if decided.state == state && decided.actions.is_empty() {
+                if !done.finished.is_empty() || !done.timeline.is_empty() {
+                    self.commit(&mut row, &state, decided, &mut done, now)
+                        .await?;
+                }
+                return Ok(NextLook {
+                    due: next_look(now, &state, &facts, &self.limits),
+                    waits: state.started_at.is_none(),
+                });
+            }
+            let after = decided.state.clone();
+            // Reads and preparations need no journal: they are simply made again.
+            let is_silent = after == state && decided.actions.iter().all(|a| !a.is_write());
+            let actions = if is_silent {
+                decided.actions.into_iter().map(|a| (None, a)).collect()
+            } else {
+                self.commit(&mut row, &state, decided, &mut done, now)
+                    .await?
+            };
+            if after.phase.is_terminal() && actions.is_empty() {
                 break;
             }
-            changed |= decided.state != state;
-            let actions = self.commit(&row, &state, decided, now).await?;
-            if actions.is_empty() {
-                continue;
-            }
-            // Statuses show the new stage while the actions run.
-            self.site.poke();
+            state = after;
             for (id, action) in actions {
-                self.act(operation, uid, machine, id, &action).await?;
+                self.act(&row, id, &action, &mut done).await;
             }
         }
-        Ok(changed)
+        if !done.finished.is_empty() || !done.timeline.is_empty() {
+            let (now, same) = (clock::now(), state.clone());
+            let decided = Step {
+                state: same,
+                actions: Vec::new(),
+            };
+            self.commit(&mut row, &state, decided, &mut done, now)
+                .await?;
+        }
+        Ok(NextLook {
+            due: clock::now(),
+            waits: state.started_at.is_none(),
+        })
     }
 
-    /// Keeps a decision in one transaction; gives back the actions with their outbox numbers.
+    /// Keeps a decision, and what earlier actions brought, in one transaction; gives back the
+    /// actions, those that change something with their outbox numbers.
     async fn commit(
         &self,
-        row: &Target,
+        row: &mut Target,
         before: &TargetState,
         decided: Step,
+        done: &mut Done,
         now: Timestamp,
-    ) -> Result<Vec<(i64, Action)>, StoreError> {
+    ) -> Result<Vec<(Option<i64>, Action)>, StoreError> {
         let Step { state, actions } = decided;
-        let (permissions, outbox): (Vec<Action>, Vec<Action>) = actions
+        let (permissions, actions): (Vec<Action>, Vec<Action>) = actions
             .into_iter()
             .partition(|action| matches!(action, Action::MintToken { .. } | Action::RevokeTokens));
+        let (writes, others): (Vec<Action>, Vec<Action>) =
+            actions.into_iter().partition(Action::is_write);
         let moved = (before.phase, before.stage) != (state.phase, state.stage);
+        let done = mem::take(done);
+        let mut timeline = done.timeline;
+        timeline.extend(moved.then(|| line(row, &state, now)));
         let commit = CommitTarget {
-            operation_uid: row.operation_uid.clone(),
-            operation_name: row.operation_name.clone(),
-            machine: row.machine.clone(),
-            kind: row.kind.clone(),
-            expected_version: row.version,
             state: serde_json::to_value(&state).unwrap_or_default(),
             finished: state.phase.is_terminal(),
-            now,
-            history: if moved {
-                vec![history(before, &state, now)]
-            } else {
-                Vec::new()
-            },
-            finished_actions: Vec::new(),
-            outbox: outbox
+            history: moved
+                .then(|| history(before, &state, now))
+                .into_iter()
+                .collect(),
+            finished_actions: done.finished,
+            outbox: writes
                 .iter()
                 .map(|action| NewAction {
                     action: serde_json::to_value(action).unwrap_or_default(),
                 })
                 .collect(),
-            timeline: if moved {
-                vec![line(row, &state, now)]
-            } else {
-                Vec::new()
-            },
+            timeline,
             tokens: permissions
                 .iter()
                 .flat_map(|action| token_changes(row, &state, action))
                 .collect(),
+            ..CommitTarget::of(row, now)
         };
-        self.store.targets().commit(&commit).await?;
+        let (kept_state, finished) = (commit.state.clone(), commit.finished);
+        let written = self.store.targets().commit(commit).await?;
+        row.version = written.version;
+        row.state = kept_state;
+        row.finished = finished;
+        row.updated_at = now;
+        let key = (row.operation_uid.clone(), row.machine.clone());
+        self.journal().put(&key, row.clone());
         if moved {
             info!(
                 operation = %row.operation_name,
@@ -112,20 +149,30 @@ impl Driver {
         if !permissions.is_empty() {
             self.boot.rebuild(clock::now()).await?;
         }
-        if outbox.is_empty() {
-            return Ok(Vec::new());
-        }
-        let pending = self
-            .store
-            .outbox()
-            .of_target(&row.operation_uid, &row.machine)
-            .await?;
-        let ids = pending
-            .iter()
-            .filter(|a| a.state == ActionState::Pending)
-            .map(|a| a.id);
-        Ok(ids.zip(outbox).collect())
+        // Statuses show the new stage while the actions run.
+        self.site.poke_operation(&row.operation_name);
+        let writes = written.actions.into_iter().map(Some).zip(writes);
+        Ok(writes
+            .chain(others.into_iter().map(|action| (None, action)))
+            .collect())
     }
+}
+
+/// When a target that rests would act, if nothing else changes: the decision is a pure function of
+/// the time, so it is asked about times to come.
+fn next_look(now: Timestamp, state: &TargetState, facts: &Facts, limits: &Limits) -> Timestamp {
+    let instants = GLANCES
+        .iter()
+        .filter_map(|millis| now.checked_add(SignedDuration::from_millis(*millis)).ok());
+    let mut last = now;
+    for instant in instants {
+        last = instant;
+        let then = step(instant, state, facts, limits);
+        if then.state != *state || !then.actions.is_empty() {
+            break;
+        }
+    }
+    last
 }
 
 fn state_of(row: &Target) -> Option<TargetState> {

@@ -1,7 +1,7 @@
 //! Tells the process what the store has learnt. Evidence and reports reach the store on several
 //! ways; this is the one place that wakes the others about them. Invariant: only reads.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use tokio::sync::watch;
@@ -48,8 +48,11 @@ pub(super) async fn watch(
         }
         match look(&store, &heard, seen).await {
             Ok(last) => {
-                if seen.replace(last).is_some_and(|before| before != last) {
-                    site.poke();
+                let (last, machines) = last;
+                if seen.replace(last).is_some() {
+                    for machine in machines {
+                        site.poke_machine(&machine);
+                    }
                 }
             }
             Err(error) => {
@@ -59,8 +62,12 @@ pub(super) async fn watch(
     }
 }
 
-/// Takes in what came after `seen`; returns the id of the last entry.
-async fn look(store: &Store, heard: &Heard, seen: Option<i64>) -> Result<i64, StoreError> {
+/// Takes in what came after `seen`; returns the id of the last entry, and whom they are about.
+async fn look(
+    store: &Store,
+    heard: &Heard,
+    seen: Option<i64>,
+) -> Result<(i64, HashSet<String>), StoreError> {
     let timeline = store.timeline();
     let after = match seen {
         Some(id) => id,
@@ -68,7 +75,9 @@ async fn look(store: &Store, heard: &Heard, seen: Option<i64>) -> Result<i64, St
     };
     let entries = timeline.list_since(after, ENTRIES).await?;
     heard.take(&entries);
-    Ok(entries
+    let last = entries
         .last()
-        .map_or(after.max(seen.unwrap_or(0)), |entry| entry.id))
+        .map_or(after.max(seen.unwrap_or(0)), |entry| entry.id);
+    let machines = entries.into_iter().map(|entry| entry.machine).collect();
+    Ok((last, machines))
 }

@@ -1,8 +1,12 @@
 //! What netboot sees of the site: a snapshot built from machines, images and install tokens.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use metalman_api::machine::{Architecture, BootProtocol, DhcpLease, Machine};
 use netboot::{
     directory::{self, BootDirectory, BootMachine, InstallGrant, Reservation, Snapshot},
@@ -12,11 +16,14 @@ use netboot::{
 };
 use serde_json::json;
 
-use super::Site;
+use super::{Changed, Site};
 use crate::{
     store::{InstallToken, Store, StoreError},
     timeline::Recorder,
 };
+
+/// A snapshot is at most this old, since tokens end by time.
+const LONGEST_AGE: SignedDuration = SignedDuration::from_secs(1);
 
 /// Builds the snapshot that DHCP, TFTP and HTTP answer from.
 #[derive(Debug, Clone)]
@@ -31,39 +38,130 @@ pub struct BootView {
     pub default_netboot_image: Option<String>,
     /// URL of the HTTP server as hosts reach it.
     pub serve_url: String,
+    /// What the last snapshot was made of; begins empty.
+    pub cache: BootCache,
+}
+
+/// What a snapshot was made of: machines of which nothing changed are taken over into the next.
+#[derive(Debug, Clone, Default)]
+pub struct BootCache(Arc<Mutex<Parts>>);
+
+#[derive(Debug, Default)]
+struct Parts {
+    parts: HashMap<String, (Part, Option<Arc<BootMachine>>)>,
+    built_at: Option<Timestamp>,
+}
+
+/// What one machine of a snapshot is made of.
+#[derive(Debug)]
+struct Part {
+    machine: Arc<Machine>,
+    grant: Option<InstallGrant>,
+    netboot: Option<Arc<UnpackedImage>>,
+}
+
+impl BootCache {
+    fn lock(&self) -> MutexGuard<'_, Parts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Part {
+    /// Whether a machine made of this is the same as one made of `old`. A status changes often and
+    /// no boot file depends on it.
+    fn is(&self, old: &Self) -> bool {
+        let grant = |part: &Self| {
+            let grant = part.grant.as_ref();
+            grant.map(|g| (g.token.clone(), g.claimed, g.image.digest.clone()))
+        };
+        let netboot = |part: &Self| part.netboot.as_ref().map(|image| image.digest.clone());
+        let object = |part: &Self| {
+            let meta = &part.machine.metadata;
+            (meta.uid.clone(), meta.generation, meta.labels.clone())
+        };
+        let is_counted = self.machine.metadata.generation.is_some();
+        let is_same =
+            Arc::ptr_eq(&self.machine, &old.machine) || (is_counted && object(self) == object(old));
+        is_same && grant(self) == grant(old) && netboot(self) == netboot(old)
+    }
 }
 
 impl BootView {
+    /// Builds a new snapshot if something it is made of may have changed: at once for objects, images
+    /// and tokens that were told of, every second for what only time ends.
+    ///
+    /// # Errors
+    /// As for [`BootView::rebuild`].
+    pub async fn refresh(&self, changed: &Changed, now: Timestamp) -> Result<(), StoreError> {
+        let built_at = self.cache.lock().built_at;
+        let is_old = built_at.is_none_or(|at| now.duration_since(at).abs() >= LONGEST_AGE);
+        if changed.all || changed.objects || is_old {
+            self.rebuild(now).await?;
+        }
+        Ok(())
+    }
+
     /// Builds and swaps in a new snapshot.
     ///
     /// # Errors
     /// When the install tokens cannot be read; the old snapshot stays then.
     pub async fn rebuild(&self, now: Timestamp) -> Result<(), StoreError> {
         let tokens = self.store.install_tokens().live(now).await?;
-        let machines = self
-            .site
-            .owned_machines()
-            .iter()
-            .filter_map(|machine| self.boot_machine(machine, &tokens))
-            .collect();
-        self.site.boot.store(Arc::new(Snapshot::new(machines)));
+        let mut newest: HashMap<&str, &InstallToken> = HashMap::new();
+        for token in &tokens {
+            let newest = newest.entry(token.machine.as_str()).or_insert(token);
+            if token.created_at > newest.created_at {
+                *newest = token;
+            }
+        }
+        let mut cache = self.cache.lock();
+        let (mut parts, mut machines) = (HashMap::new(), Vec::new());
+        let mut is_new = cache.built_at.is_none();
+        for machine in self.site.owned_machines() {
+            let Some(name) = machine.metadata.name.clone() else {
+                continue;
+            };
+            let token = newest.get(name.as_str()).copied();
+            let part = Part {
+                grant: token.and_then(|token| self.grant(token)),
+                netboot: self.netboot_image(&machine),
+                machine,
+            };
+            let kept = cache.parts.remove(&name).filter(|(old, _)| part.is(old));
+            let built = match kept {
+                Some((_, built)) => built,
+                None => {
+                    is_new = true;
+                    self.boot_machine(&part).map(Arc::new)
+                }
+            };
+            machines.extend(built.clone());
+            parts.insert(name, (part, built));
+        }
+        // What is left in the old parts belongs to machines that are gone.
+        is_new |= !cache.parts.is_empty();
+        cache.parts = parts;
+        cache.built_at = Some(now);
+        if is_new {
+            self.site.boot.store(Arc::new(Snapshot::of(machines)));
+        }
         Ok(())
     }
 
-    fn boot_machine(&self, machine: &Machine, tokens: &[InstallToken]) -> Option<BootMachine> {
-        let name = machine.metadata.name.clone()?;
+    fn grant(&self, token: &InstallToken) -> Option<InstallGrant> {
+        Some(InstallGrant {
+            token: token.token.clone(),
+            claimed: token.claim.is_some(),
+            image: self.images.get(&token.image_digest)?,
+        })
+    }
+
+    fn boot_machine(&self, part: &Part) -> Option<BootMachine> {
+        let machine = Machine {
+            status: None,
+            ..part.machine.as_ref().clone()
+        };
         let pxe = machine.spec.pxe.as_ref()?;
-        let token = tokens
-            .iter()
-            .filter(|t| t.machine == name)
-            .max_by_key(|t| t.created_at);
-        let install = token.and_then(|token| {
-            Some(InstallGrant {
-                token: token.token.clone(),
-                claimed: token.claim.is_some(),
-                image: self.images.get(&token.image_digest)?,
-            })
-        });
         Some(BootMachine {
             leases: pxe.dhcp_leases.iter().filter_map(reservation).collect(),
             architecture: architecture(pxe.architecture),
@@ -71,14 +169,14 @@ impl BootView {
                 BootProtocol::Pxe => directory::BootProtocol::Pxe,
                 BootProtocol::Http => directory::BootProtocol::Http,
             },
-            netboot: self.netboot_image(machine),
-            install,
+            netboot: part.netboot.clone(),
+            install: part.grant.clone(),
             context: json!({
                 "site": self.site.name(),
                 "serve_url": self.serve_url,
-                "machine": machine,
+                "machine": &machine,
             }),
-            name,
+            name: machine.metadata.name.clone()?,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Why the store could not do what it was asked; one variant per reaction of the caller.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 /// A refusal of the store. The cause is in `source()`, never in the text.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,15 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// The transaction that carried this change with others failed; nothing was kept.
+    #[error("the change was not kept")]
+    Together {
+        #[source]
+        source: Arc<Self>,
+    },
+    /// The program stopped while the change was being written; it may or may not have been kept.
+    #[error("{operation} was interrupted")]
+    Interrupted { operation: &'static str },
     /// A row holds what this program cannot have written.
     #[error("database is inconsistent: table {table}, column {column}: {problem}")]
     Inconsistent {
@@ -53,9 +62,10 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the same call may succeed later without anybody's help.
-    pub const fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable { .. } => true,
+            Self::Unavailable { .. } | Self::Interrupted { .. } => true,
+            Self::Together { source } => source.is_transient(),
             Self::Stale { .. }
             | Self::ActionState { .. }
             | Self::Refused { .. }
@@ -67,12 +77,14 @@ impl StoreError {
     }
 
     /// Bounded word for metrics and conditions.
-    pub const fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::Stale { .. } => "StaleTarget",
             Self::ActionState { .. } => "ActionStateMismatch",
             Self::Unavailable { .. } => "DatabaseUnavailable",
             Self::Refused { .. } => "DatabaseRefused",
+            Self::Together { source } => source.reason(),
+            Self::Interrupted { .. } => "DatabaseInterrupted",
             Self::Inconsistent { .. } => "DatabaseInconsistent",
             Self::Address { .. } => "DatabaseAddressInvalid",
             Self::File { .. } => "DatabaseFileUnusable",

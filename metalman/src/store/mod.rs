@@ -5,6 +5,7 @@
 //! Invariant: transactions begin and end inside this module, never around a call to anything else.
 
 mod audit;
+mod batch;
 mod bmc;
 mod boots;
 mod columns;
@@ -33,7 +34,7 @@ pub use observed::Observed;
 pub use open::{Backend, Store};
 pub use outbox::{Action, ActionOutcome, ActionState, FinishedAction, NewAction, Outbox};
 pub use site_objects::{SiteObject, SiteObjects};
-pub use targets::{CommitTarget, HistoryEntry, Target, Targets};
+pub use targets::{CommitTarget, Committed, HistoryEntry, Target, Targets};
 pub use timeline::{NewTimelineEntry, Timeline, TimelineEntry, TimelineSource};
 pub use tokens::{ClaimOutcome, InstallToken, InstallTokens, NewToken, TokenChange};
 pub use unknown_macs::{UnknownMac, UnknownMacSeen, UnknownMacs};

@@ -26,6 +26,15 @@ impl Observed {
     }
 }
 
+impl Observed {
+    /// Machines that something was learnt about.
+    pub fn machines(&self) -> impl Iterator<Item = &str> {
+        let timeline = self.timeline.iter().map(|entry| entry.machine.as_str());
+        let evidence = self.evidence.iter().map(|entry| entry.machine.as_str());
+        timeline.chain(evidence)
+    }
+}
+
 impl Store {
     /// Writes a batch: all of it or nothing.
     pub async fn record(&self, observed: &Observed) -> Result<(), StoreError> {

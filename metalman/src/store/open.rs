@@ -7,12 +7,14 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyPool, Executor as _, Transaction};
 use url::Url;
 
+use super::batch::Batches;
 use super::error::{StoreError, during};
 
 /// How long a caller waits for a free connection before the database counts as unavailable.
@@ -40,6 +42,7 @@ pub enum Backend {
 pub struct Store {
     pool: AnyPool,
     backend: Backend,
+    batches: Arc<Batches>,
 }
 
 impl Store {
@@ -69,12 +72,20 @@ impl Store {
             .run(&pool)
             .await
             .map_err(StoreError::Migrate)?;
-        Ok(Self { pool, backend })
+        Ok(Self {
+            pool,
+            backend,
+            batches: Arc::default(),
+        })
     }
 
     /// The pool, for the embedded API's own tables. Others call the table methods.
     pub const fn pool(&self) -> &AnyPool {
         &self.pool
+    }
+
+    pub(super) fn batches(&self) -> &Batches {
+        &self.batches
     }
 
     /// Which database answers.

@@ -1,7 +1,7 @@
 //! Actions a step decided, kept until they ended.
 //!
-//! An action is written with the stage that decided it and run after that commit. It may run twice
-//! (a crash between doing and noting), so actions are idempotent. Invariant: `seq` counts up within
+//! An action is written with the stage that decided it and run right after that commit. A crash may
+//! come between doing and noting: what such an action did is judged by readings, not by this table. Invariant: `seq` counts up within
 //! a target and never repeats.
 
 use jiff::Timestamp;
@@ -18,8 +18,7 @@ const TABLE: &str = "outbox";
 /// Where an action is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActionState {
-    Pending,
-    /// Started and not known to have ended: after a restart its effect is unknown.
+    /// Decided and not known to have ended: after a restart its effect is unknown.
     Running,
     Done,
     Failed,
@@ -29,7 +28,6 @@ impl ActionState {
     /// The word in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Pending => "pending",
             Self::Running => "running",
             Self::Done => "done",
             Self::Failed => "failed",
@@ -37,7 +35,7 @@ impl ActionState {
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::Pending, Self::Running, Self::Done, Self::Failed]
+        [Self::Running, Self::Done, Self::Failed]
             .into_iter()
             .find(|state| state.as_str() == word)
     }
@@ -105,11 +103,6 @@ impl Store {
 }
 
 impl Outbox<'_> {
-    /// Actions not yet started, oldest first.
-    pub async fn pending(&self) -> Result<Vec<Action>, StoreError> {
-        self.in_state(ActionState::Pending).await
-    }
-
     /// Actions started and not ended: at start-up, those a crash interrupted.
     pub async fn running(&self) -> Result<Vec<Action>, StoreError> {
         self.in_state(ActionState::Running).await
@@ -132,30 +125,6 @@ impl Outbox<'_> {
         .await
         .map_err(during("outbox.of_target"))?;
         all(&rows, from_row)
-    }
-
-    /// Marks an action as being run, from `pending` or again from `running` after a restart.
-    ///
-    /// # Errors
-    /// `ActionState` when it has ended or is unknown: do not run it.
-    pub async fn start(&self, id: i64, now: Timestamp) -> Result<(), StoreError> {
-        let started = sqlx::query(
-            "UPDATE outbox SET state = 'running', starts = starts + 1, started_at = $2
-             WHERE id = $1 AND state IN ('pending', 'running')",
-        )
-        .bind(id)
-        .bind(now.as_microsecond())
-        .execute(self.store.pool())
-        .await
-        .map_err(during("outbox.start"))?;
-        if started.rows_affected() == 1 {
-            Ok(())
-        } else {
-            Err(StoreError::ActionState {
-                id,
-                expected: "pending or running",
-            })
-        }
     }
 
     /// Writes the end of an action on its own; [`super::CommitTarget::finished_actions`] does it
@@ -193,9 +162,9 @@ pub(super) async fn insert(
     machine: &str,
     actions: &[NewAction],
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Vec<i64>, StoreError> {
     if actions.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let last_seq: i64 = sqlx::query_scalar(
         "SELECT COALESCE(MAX(seq), 0) FROM outbox WHERE operation_uid = $1 AND machine = $2",
@@ -206,10 +175,12 @@ pub(super) async fn insert(
     .await
     .map_err(during("outbox.append"))?;
     let first = ids::take(tx, actions.len()).await?;
+    let mut ids = Vec::with_capacity(actions.len());
     for ((id, seq), action) in (first..).zip(last_seq + 1..).zip(actions) {
         sqlx::query(
-            "INSERT INTO outbox (id, operation_uid, machine, seq, action, state, starts, created_at)
-             VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6)",
+            "INSERT INTO outbox
+                 (id, operation_uid, machine, seq, action, state, starts, created_at, started_at)
+             VALUES ($1, $2, $3, $4, $5, 'running', 1, $6, $6)",
         )
         .bind(id)
         .bind(operation_uid)
@@ -220,8 +191,9 @@ pub(super) async fn insert(
         .execute(&mut **tx)
         .await
         .map_err(during("outbox.append"))?;
+        ids.push(id);
     }
-    Ok(())
+    Ok(ids)
 }
 
 pub(super) async fn finish(
@@ -231,7 +203,7 @@ pub(super) async fn finish(
 ) -> Result<(), StoreError> {
     let written = sqlx::query(
         "UPDATE outbox SET state = $2, result = $3, finished_at = $4
-         WHERE id = $1 AND state IN ('pending', 'running')",
+         WHERE id = $1 AND state = 'running'",
     )
     .bind(finished.id)
     .bind(finished.outcome.state().as_str())
@@ -245,7 +217,7 @@ pub(super) async fn finish(
     } else {
         Err(StoreError::ActionState {
             id: finished.id,
-            expected: "pending or running",
+            expected: "running",
         })
     }
 }

@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use super::columns::{Columns, all};
 use super::error::{StoreError, during};
 use super::ids;
-use super::open::{Store, Tx, commit};
+use super::open::{Store, Tx};
 use super::outbox::{self, FinishedAction, NewAction};
 use super::timeline::{self, NewTimelineEntry};
 use super::tokens::{self, TokenChange};
@@ -61,6 +61,36 @@ pub struct CommitTarget {
     pub outbox: Vec<NewAction>,
     pub timeline: Vec<NewTimelineEntry>,
     pub tokens: Vec<TokenChange>,
+}
+
+impl CommitTarget {
+    /// A commit on top of `row` that changes nothing yet.
+    pub fn of(row: &Target, now: Timestamp) -> Self {
+        Self {
+            operation_uid: row.operation_uid.clone(),
+            operation_name: row.operation_name.clone(),
+            machine: row.machine.clone(),
+            kind: row.kind.clone(),
+            expected_version: row.version,
+            state: row.state.clone(),
+            finished: row.finished,
+            now,
+            history: Vec::new(),
+            finished_actions: Vec::new(),
+            outbox: Vec::new(),
+            timeline: Vec::new(),
+            tokens: Vec::new(),
+        }
+    }
+}
+
+/// What a commit gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The new version.
+    pub version: i64,
+    /// Numbers of the actions in the outbox, in order.
+    pub actions: Vec<i64>,
 }
 
 /// Table `targets`.
@@ -141,36 +171,27 @@ impl Targets<'_> {
         all(&rows, history_from_row)
     }
 
-    /// Writes a decided step and returns the new version.
+    /// Writes a decided step.
     ///
     /// # Errors
     /// `Stale` when somebody else committed since `expected_version`; nothing is written then.
-    pub async fn commit(&self, target: &CommitTarget) -> Result<i64, StoreError> {
-        let mut tx = self.store.begin("targets.commit").await?;
-        let version = write_stage(&mut tx, target).await?;
-        write_history(&mut tx, target).await?;
-        for finished in &target.finished_actions {
-            outbox::finish(&mut tx, finished, target.now).await?;
-        }
-        outbox::insert(
-            &mut tx,
-            &target.operation_uid,
-            &target.machine,
-            &target.outbox,
-            target.now,
-        )
-        .await?;
-        tokens::apply(
-            &mut tx,
-            &target.operation_uid,
-            &target.machine,
-            &target.tokens,
-            target.now,
-        )
-        .await?;
-        timeline::insert(&mut tx, &target.timeline).await?;
-        commit(tx, "targets.commit").await?;
-        Ok(version)
+    pub async fn commit(&self, target: CommitTarget) -> Result<Committed, StoreError> {
+        let written = self.store.commit_together(vec![target]).await?;
+        // One went in, one came back.
+        written.into_iter().next().ok_or(StoreError::Interrupted {
+            operation: "targets.commit",
+        })
+    }
+
+    /// Writes several decided steps, all or none; the answers are in the same order.
+    ///
+    /// # Errors
+    /// As for [`Targets::commit`]; nothing is written then.
+    pub async fn commit_all(
+        &self,
+        targets: Vec<CommitTarget>,
+    ) -> Result<Vec<Committed>, StoreError> {
+        self.store.commit_together(targets).await
     }
 
     /// Forgets a finished operation with its history and actions.
@@ -182,6 +203,20 @@ impl Targets<'_> {
             .map_err(during("targets.delete_operation"))?;
         Ok(())
     }
+}
+
+/// Writes one decided step with everything that belongs to it.
+pub(super) async fn write(tx: &mut Tx, target: &CommitTarget) -> Result<Committed, StoreError> {
+    let version = write_stage(tx, target).await?;
+    write_history(tx, target).await?;
+    for finished in &target.finished_actions {
+        outbox::finish(tx, finished, target.now).await?;
+    }
+    let (uid, machine) = (&target.operation_uid, &target.machine);
+    let actions = outbox::insert(tx, uid, machine, &target.outbox, target.now).await?;
+    tokens::apply(tx, uid, machine, &target.tokens, target.now).await?;
+    timeline::insert(tx, &target.timeline).await?;
+    Ok(Committed { version, actions })
 }
 
 async fn write_stage(tx: &mut Tx, target: &CommitTarget) -> Result<i64, StoreError> {

@@ -64,7 +64,9 @@ fn first_step() -> CommitTarget {
 
 pub(super) async fn a_step_is_written_whole_and_read_back(store: &Store) {
     let commit = first_step();
-    assert_eq!(store.targets().commit(&commit).await.expect("committed"), 1);
+    let written = store.targets().commit(commit.clone()).await;
+    let written = written.expect("committed");
+    assert_eq!((written.version, written.actions.len()), (1, 2));
 
     let target = store
         .targets()
@@ -89,7 +91,7 @@ pub(super) async fn a_step_is_written_whole_and_read_back(store: &Store) {
         .await
         .expect("lists");
     assert_eq!(history, commit.history);
-    assert_eq!(store.outbox().pending().await.expect("lists").len(), 2);
+    assert_eq!(store.outbox().running().await.expect("lists").len(), 2);
     assert_eq!(
         store
             .timeline()
@@ -114,10 +116,8 @@ pub(super) async fn a_step_is_written_whole_and_read_back(store: &Store) {
         now: at(9),
         ..step("node-1", 1)
     };
-    assert_eq!(
-        store.targets().commit(&finished).await.expect("committed"),
-        2
-    );
+    let written = store.targets().commit(finished).await.expect("committed");
+    assert_eq!((written.version, written.actions), (2, vec![]));
     assert_eq!(store.targets().unfinished().await.expect("lists"), []);
     let target = store
         .targets()
@@ -134,7 +134,7 @@ pub(super) async fn a_step_is_written_whole_and_read_back(store: &Store) {
 pub(super) async fn a_stale_step_writes_nothing(store: &Store) {
     store
         .targets()
-        .commit(&step("node-1", 0))
+        .commit(step("node-1", 0))
         .await
         .expect("created");
     for expected_version in [0, 7] {
@@ -142,10 +142,10 @@ pub(super) async fn a_stale_step_writes_nothing(store: &Store) {
             outbox: vec![action("power-off")],
             ..step("node-1", expected_version)
         };
-        let error = store.targets().commit(&stale).await.expect_err("stale");
+        let error = store.targets().commit(stale).await.expect_err("stale");
         assert!(matches!(error, StoreError::Stale { .. }), "{error:?}");
     }
-    assert_eq!(store.outbox().pending().await.expect("lists"), []);
+    assert_eq!(store.outbox().running().await.expect("lists"), []);
     let target = store
         .targets()
         .load("uid-1", "node-1")
@@ -166,7 +166,7 @@ pub(super) async fn a_stale_step_writes_nothing(store: &Store) {
 pub(super) async fn of_two_steps_from_one_version_one_wins(store: &Store) {
     store
         .targets()
-        .commit(&step("node-1", 0))
+        .commit(step("node-1", 0))
         .await
         .expect("created");
     let contender = CommitTarget {
@@ -174,7 +174,7 @@ pub(super) async fn of_two_steps_from_one_version_one_wins(store: &Store) {
         ..step("node-1", 1)
     };
     let targets = store.targets();
-    let (one, other) = tokio::join!(targets.commit(&contender), targets.commit(&contender));
+    let (one, other) = tokio::join!(targets.commit(contender.clone()), targets.commit(contender));
     assert_eq!(
         [one.is_ok(), other.is_ok()]
             .into_iter()
@@ -182,40 +182,26 @@ pub(super) async fn of_two_steps_from_one_version_one_wins(store: &Store) {
             .count(),
         1
     );
-    assert_eq!(store.outbox().pending().await.expect("lists").len(), 1);
+    assert_eq!(store.outbox().running().await.expect("lists").len(), 1);
 }
 
-pub(super) async fn an_action_runs_once_and_survives_a_crash(store: &Store) {
+pub(super) async fn an_action_ends_once(store: &Store) {
     let commit = CommitTarget {
         outbox: vec![action("power-off")],
         ..step("node-1", 0)
     };
-    store.targets().commit(&commit).await.expect("created");
+    store.targets().commit(commit).await.expect("created");
     let outbox = store.outbox();
-    let [pending] = outbox
-        .pending()
-        .await
-        .expect("lists")
-        .try_into()
-        .expect("one action");
-    assert_eq!(
-        (pending.seq, pending.state, pending.starts),
-        (1, ActionState::Pending, 0)
-    );
-
-    outbox.start(pending.id, at(5)).await.expect("starts");
-    outbox
-        .start(pending.id, at(6))
-        .await
-        .expect("starts again after a crash");
-    assert_eq!(outbox.pending().await.expect("lists"), []);
     let [running] = outbox
         .running()
         .await
         .expect("lists")
         .try_into()
         .expect("one action");
-    assert_eq!((running.starts, running.started_at), (2, Some(at(6))));
+    assert_eq!(
+        (running.seq, running.starts, running.started_at),
+        (1, 1, Some(at(0)))
+    );
 
     let finished = FinishedAction {
         id: running.id,
@@ -228,16 +214,11 @@ pub(super) async fn an_action_runs_once_and_survives_a_crash(store: &Store) {
     };
     store
         .targets()
-        .commit(&commit)
+        .commit(commit)
         .await
         .expect("takes the result in");
     let error = outbox
         .finish(&finished, at(9))
-        .await
-        .expect_err("ended before");
-    assert!(matches!(error, StoreError::ActionState { .. }), "{error:?}");
-    let error = outbox
-        .start(running.id, at(9))
         .await
         .expect_err("ended before");
     assert!(matches!(error, StoreError::ActionState { .. }), "{error:?}");
@@ -262,7 +243,7 @@ pub(super) async fn seq_counts_up_within_a_target(store: &Store) {
                 outbox,
                 ..step(machine, version)
             };
-            store.targets().commit(&commit).await.expect("committed");
+            store.targets().commit(commit).await.expect("committed");
         }
         let actions = store
             .outbox()
@@ -282,12 +263,36 @@ pub(super) async fn deleting_an_operation_takes_its_actions(store: &Store) {
         outbox: vec![action("power-off")],
         ..step("node-1", 0)
     };
-    store.targets().commit(&commit).await.expect("created");
+    store.targets().commit(commit).await.expect("created");
     store
         .targets()
         .delete_operation("uid-1")
         .await
         .expect("deleted");
-    assert_eq!(store.outbox().pending().await.expect("lists"), []);
+    assert_eq!(store.outbox().running().await.expect("lists"), []);
     assert_eq!(store.targets().unfinished().await.expect("lists"), []);
+}
+
+pub(super) async fn steps_of_many_are_written_together_and_fail_alone(store: &Store) {
+    let targets = store.targets();
+    let machines: Vec<String> = (0..300).map(|i| format!("node-{i}")).collect();
+    let steps = machines.iter().enumerate().map(|(i, machine)| {
+        // Every third one is stale.
+        targets.commit(step(machine, if i % 3 == 0 { 5 } else { 0 }))
+    });
+    let written = futures::future::join_all(steps).await;
+    for (i, written) in written.iter().enumerate() {
+        assert_eq!(written.is_err(), i % 3 == 0, "{i}: {written:?}");
+    }
+    assert_eq!(targets.unfinished().await.expect("lists").len(), 200);
+}
+
+pub(super) async fn steps_of_one_call_are_all_written_or_none(store: &Store) {
+    let targets = store.targets();
+    let both = vec![step("node-1", 0), step("node-2", 3)];
+    let error = targets.commit_all(both).await.expect_err("one is stale");
+    assert!(matches!(error, StoreError::Stale { .. }), "{error:?}");
+    assert_eq!(targets.unfinished().await.expect("lists"), []);
+    let both = vec![step("node-1", 0), step("node-2", 0)];
+    assert_eq!(targets.commit_all(both).await.expect("written").len(), 2);
 }

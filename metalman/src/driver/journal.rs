@@ -1,0 +1,274 @@
+//! The unfinished targets in memory. The driver is their only writer, so this is what the store
+//! holds; an entry whose commit failed is dropped here and read afresh.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use crate::{site::Changed, store::Target};
+
+/// Operation uid and machine.
+pub(super) type Key = (String, String);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    open: HashMap<Key, Open>,
+    /// Operations whose targets are all here or finished.
+    known: HashSet<String>,
+    /// Tasks at work.
+    running: usize,
+}
+
+/// A target that is not finished.
+#[derive(Debug, Clone)]
+struct Open {
+    row: Target,
+    /// When it wants to be looked at even if nothing changes.
+    due: Timestamp,
+    /// It has not begun, so any other operation may be what it waits for.
+    waits: bool,
+    task: Task,
+}
+
+/// Whether a task works on a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    None,
+    Running,
+    /// Something changed while it ran: what it knows may be old.
+    Again,
+}
+
+impl Journal {
+    /// Whether the targets of an operation are recorded.
+    pub(super) fn knows(&self, uid: &str) -> bool {
+        self.known.contains(uid)
+    }
+
+    /// Takes in the targets of an operation; finished ones are only known. One that a task works on
+    /// keeps its task.
+    pub(super) fn record(&mut self, uid: &str, rows: impl IntoIterator<Item = Target>) {
+        self.known.insert(uid.to_owned());
+        self.adopt(rows);
+    }
+
+    /// Takes in targets as they are in the store, where they are not here yet.
+    pub(super) fn adopt(&mut self, rows: impl IntoIterator<Item = Target>) {
+        for row in rows.into_iter().filter(|row| !row.finished) {
+            let key = (row.operation_uid.clone(), row.machine.clone());
+            self.open.entry(key).or_insert(Open {
+                row,
+                due: Timestamp::MIN,
+                waits: true,
+                task: Task::None,
+            });
+        }
+    }
+
+    /// Forgets operations whose objects are gone and that have no unfinished target.
+    pub(super) fn forget_unless(&mut self, is_there: impl Fn(&str) -> bool) {
+        let busy: HashSet<&str> = self.open.keys().map(|(uid, _)| uid.as_str()).collect();
+        self.known
+            .retain(|uid| is_there(uid) || busy.contains(uid.as_str()));
+    }
+
+    /// Takes in what a task has committed.
+    pub(super) fn put(&mut self, key: &Key, row: Target) {
+        if let Some(open) = self.open.get_mut(key) {
+            open.row = row;
+        }
+    }
+
+    /// Whether a target has not begun.
+    pub(super) fn waits(&self, key: &Key) -> bool {
+        self.open.get(key).is_some_and(|open| open.waits)
+    }
+
+    /// Targets to look at now.
+    pub(super) fn due(&mut self, now: Timestamp, changed: &Changed) -> Vec<Key> {
+        let mut due = Vec::new();
+        for (key, open) in &mut self.open {
+            let concerned = changed.has_machine(&open.row.machine)
+                || changed.has_operation(&open.row.operation_name)
+                || (open.waits && !changed.operations.is_empty());
+            match open.task {
+                Task::None if concerned || open.due <= now => {
+                    // It stays due until its task begins.
+                    open.due = Timestamp::MIN;
+                    due.push(key.clone());
+                }
+                Task::Running if concerned => open.task = Task::Again,
+                Task::None | Task::Running | Task::Again => {}
+            }
+        }
+        due
+    }
+
+    /// Begins a task on a target, unless one works on it already or `most` are at work.
+    pub(super) fn begin(&mut self, key: &Key, most: usize) -> Option<Target> {
+        let open = self.open.get_mut(key)?;
+        if open.task != Task::None || self.running >= most {
+            return None;
+        }
+        open.task = Task::Running;
+        self.running += 1;
+        Some(open.row.clone())
+    }
+
+    /// Ends the task on a target; it is looked at again at `due`, or at once if something changed
+    /// meanwhile. A finished one leaves.
+    pub(super) fn end(&mut self, key: &Key, due: Timestamp, waits: bool) {
+        self.running = self.running.saturating_sub(1);
+        let Some(open) = self.open.get_mut(key) else {
+            return;
+        };
+        if open.row.finished {
+            self.open.remove(key);
+            return;
+        }
+        open.due = match open.task {
+            Task::Again => Timestamp::MIN,
+            Task::None | Task::Running => due,
+        };
+        open.waits = waits;
+        open.task = Task::None;
+    }
+
+    /// Ends the task on a target whose row is not what the store holds.
+    pub(super) fn drop_row(&mut self, key: &Key) {
+        self.running = self.running.saturating_sub(1);
+        self.open.remove(key);
+        self.known.remove(&key.0);
+    }
+
+    /// All unfinished targets.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Target> {
+        self.open.values().map(|open| &open.row)
+    }
+
+    /// When the next target wants to be looked at; those a task works on, or that wait for a free
+    /// place, come back by themselves.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.open
+            .values()
+            .filter(|open| open.task == Task::None && open.due != Timestamp::MIN)
+            .map(|open| open.due)
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn row(uid: &str, machine: &str, finished: bool) -> Target {
+        Target {
+            operation_uid: uid.into(),
+            operation_name: format!("op-{uid}"),
+            machine: machine.into(),
+            kind: "HostReboot".into(),
+            version: 1,
+            state: json!({}),
+            finished,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn key(uid: &str, machine: &str) -> Key {
+        (uid.into(), machine.into())
+    }
+
+    fn machine(name: &str) -> Changed {
+        Changed {
+            machines: [name.to_owned()].into(),
+            ..Changed::default()
+        }
+    }
+
+    fn operation(name: &str) -> Changed {
+        Changed {
+            operations: [name.to_owned()].into(),
+            ..Changed::default()
+        }
+    }
+
+    /// A journal with one target that was looked at and wants to rest until second 10.
+    fn resting(waits: bool) -> Journal {
+        let mut journal = Journal::default();
+        journal.record("u", [row("u", "n1", false), row("u", "n2", true)]);
+        assert_eq!(journal.due(at(0), &Changed::default()), [key("u", "n1")]);
+        assert!(journal.begin(&key("u", "n1"), 1).is_some());
+        journal.end(&key("u", "n1"), at(10), waits);
+        journal
+    }
+
+    #[test]
+    fn a_target_is_due_by_time_by_its_machine_by_its_operation_and_while_it_waits() {
+        for (waits, now, changed, due) in [
+            (false, 5, Changed::default(), false),
+            (false, 10, Changed::default(), true),
+            (false, 5, machine("n1"), true),
+            (false, 5, machine("n2"), false),
+            (false, 5, operation("op-u"), true),
+            (false, 5, operation("other"), false),
+            (true, 5, operation("other"), true),
+            (false, 5, Changed::everything(), true),
+        ] {
+            let mut journal = resting(waits);
+            assert_eq!(journal.next_due(), Some(at(10)));
+            assert_eq!(
+                !journal.due(at(now), &changed).is_empty(),
+                due,
+                "{changed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_changes_during_a_task_is_looked_at_after_it() {
+        let mut journal = resting(false);
+        let n1 = key("u", "n1");
+        assert!(journal.begin(&n1, 1).is_some());
+        assert!(journal.begin(&n1, 9).is_none(), "one task a target");
+        assert!(journal.due(at(20), &machine("n1")).is_empty());
+        journal.end(&n1, at(99), false);
+        assert_eq!(journal.due(at(20), &Changed::default()), [n1]);
+    }
+
+    #[test]
+    fn a_target_without_a_free_place_stays_due() {
+        let mut journal = Journal::default();
+        journal.record("u", [row("u", "n1", false), row("u", "n2", false)]);
+        assert!(journal.begin(&key("u", "n1"), 1).is_some());
+        assert!(journal.begin(&key("u", "n2"), 1).is_none());
+        assert_eq!(journal.due(at(0), &Changed::default()), [key("u", "n2")]);
+        assert_eq!(journal.next_due(), None);
+        journal.end(&key("u", "n1"), at(50), false);
+        assert!(journal.begin(&key("u", "n2"), 1).is_some());
+    }
+
+    #[test]
+    fn a_finished_row_leaves_and_a_stale_one_is_read_afresh() {
+        let mut journal = resting(false);
+        let n1 = key("u", "n1");
+        journal.begin(&n1, 1);
+        journal.put(&n1, row("u", "n1", true));
+        journal.end(&n1, at(0), false);
+        assert_eq!(journal.open().count(), 0);
+        assert!(journal.knows("u"));
+        journal.record("v", [row("v", "n1", false)]);
+        assert!(journal.begin(&key("v", "n1"), 1).is_some());
+        journal.drop_row(&key("v", "n1"));
+        assert!(!journal.knows("v"));
+        journal.forget_unless(|_| false);
+        assert!(!journal.knows("u"));
+    }
+}

@@ -1,0 +1,241 @@
+//! The begin of targets, and their end when the operation's object is deleted.
+
+use std::{collections::HashSet, sync::PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use metalman_api::operation::{MachineOperation, Phase};
+use serde_json::json;
+use tracing::info;
+
+use super::{Driver, journal::Key, order::created_at};
+use crate::{
+    domain::{
+        TargetState,
+        targets::{self, Targets},
+    },
+    site::Changed,
+    store::{CommitTarget, NewTimelineEntry, StoreError, Target, TimelineSource, TokenChange},
+};
+
+/// How long an operation may name a Machine that does not exist yet.
+const MACHINE_GRACE: SignedDuration = SignedDuration::from_secs(30);
+
+impl Driver {
+    /// Writes down which machines each new operation means; from then on the journal counts.
+    pub(super) async fn record_new(
+        &self,
+        changed: &Changed,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let candidates = if changed.all {
+            self.site.operations()
+        } else {
+            let names: HashSet<String> = {
+                let unrecorded = self.memory.unrecorded.lock();
+                let unrecorded = unrecorded.unwrap_or_else(PoisonError::into_inner);
+                unrecorded.union(&changed.operations).cloned().collect()
+            };
+            let found = names.iter().filter_map(|name| self.site.operation(name));
+            found.collect()
+        };
+        let mut left = HashSet::new();
+        let mut result = Ok(());
+        for operation in candidates {
+            let (Some(name), Some(uid)) = (&operation.metadata.name, &operation.metadata.uid)
+            else {
+                continue;
+            };
+            if !operation.spec.operation_kind.is_host() || self.journal().knows(uid) {
+                continue;
+            }
+            match self.record(&operation, name, uid, now).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    left.insert(name.clone());
+                }
+                Err(error) => {
+                    left.insert(name.clone());
+                    result = Err(error);
+                }
+            }
+        }
+        *self
+            .memory
+            .unrecorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = left;
+        result
+    }
+
+    /// `false` while it is not clear, or not our business, what the operation means.
+    async fn record(
+        &self,
+        operation: &MachineOperation,
+        name: &str,
+        uid: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let rows = self.store.targets().of_operation(uid).await?;
+        if !rows.is_empty() {
+            self.journal().record(uid, rows);
+            return Ok(true);
+        }
+        let phase = operation.status.as_ref().and_then(|status| status.phase);
+        if phase.unwrap_or_default().is_terminal() {
+            self.journal().record(uid, []);
+            return Ok(true);
+        }
+        let Some(states) = self.first_states(operation, now) else {
+            return Ok(false);
+        };
+        let kind = operation.spec.operation_kind.as_str();
+        let mut commits = Vec::with_capacity(states.len());
+        let mut rows = Vec::with_capacity(states.len());
+        for (machine, state) in states {
+            info!(operation = name, machine.id = %machine, kind, "target recorded");
+            let row = Target {
+                operation_uid: uid.to_owned(),
+                operation_name: name.to_owned(),
+                machine,
+                kind: kind.to_owned(),
+                version: 1,
+                finished: state.phase.is_terminal(),
+                state: serde_json::to_value(&state).unwrap_or_default(),
+                created_at: now,
+                updated_at: now,
+            };
+            commits.push(CommitTarget {
+                expected_version: 0,
+                ..CommitTarget::of(&row, now)
+            });
+            rows.push(row);
+        }
+        // All or none: an operation with some of its machines recorded would forget the others.
+        self.store.targets().commit_all(commits).await?;
+        self.journal().record(uid, rows);
+        self.site.poke_operation(name);
+        Ok(true)
+    }
+
+    /// The targets of an operation as they begin, some perhaps refused; `None` if that is not
+    /// decided yet.
+    fn first_states(
+        &self,
+        operation: &MachineOperation,
+        now: Timestamp,
+    ) -> Option<Vec<(String, TargetState)>> {
+        let kind = operation.spec.operation_kind;
+        let refused = |reason: &str, message: String| {
+            let mut state = TargetState::new(kind, now);
+            state.phase = Phase::Failed;
+            reason.clone_into(&mut state.reason);
+            state.message = message;
+            state.completed_at = Some(now);
+            state
+        };
+        let machines = match &operation.spec.machine_ref {
+            Some(name) => self.site.machine(name).into_iter().collect(),
+            None => self.site.machines(),
+        };
+        let machines = machines.iter().map(AsRef::as_ref);
+        match targets::resolve(self.site.name(), &operation.spec, machines) {
+            Targets::NotOurs => None,
+            Targets::Machines(names) => Some(
+                names
+                    .into_iter()
+                    .map(|name| (name, TargetState::new(kind, now)))
+                    .collect(),
+            ),
+            Targets::Refused { reason, message } => {
+                Some(vec![(String::new(), refused(reason, message))])
+            }
+            Targets::Missing(machine) => {
+                if now.duration_since(created_at(operation)) < MACHINE_GRACE {
+                    return None;
+                }
+                let message = format!(
+                    "spec.machineRef names Machine {machine}, which does not exist; create it and a new MachineOperation"
+                );
+                Some(vec![(machine, refused("MachineNotFound", message))])
+            }
+        }
+    }
+
+    /// An operation whose object was deleted takes no further step; its install tokens end.
+    pub(super) async fn cancel_deleted(
+        &self,
+        changed: &Changed,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if changed.all {
+            // Also those that were deleted while this process was not there to see it.
+            let rows = self.store.targets().unfinished().await?;
+            self.journal().adopt(rows);
+        }
+        let gone: Vec<Key> = {
+            let journal = self.journal();
+            let rows = journal.open();
+            rows.filter(|row| !self.has_object(row))
+                .map(|row| (row.operation_uid.clone(), row.machine.clone()))
+                .collect()
+        };
+        for key in gone {
+            // One that a task works on comes back when the task has ended.
+            let Some(row) = self.journal().begin(&key, usize::MAX) else {
+                continue;
+            };
+            let cancelled = self.cancel(row, now).await;
+            let mut journal = self.journal();
+            match cancelled {
+                Ok(row) => {
+                    journal.put(&key, row);
+                    journal.end(&key, now, false);
+                }
+                Err(error) => {
+                    journal.end(&key, now, false);
+                    return Err(error);
+                }
+            }
+        }
+        let uids: HashSet<String> = self
+            .site
+            .operations()
+            .iter()
+            .filter_map(|operation| operation.metadata.uid.clone())
+            .collect();
+        self.journal().forget_unless(|uid| uids.contains(uid));
+        Ok(())
+    }
+
+    /// Whether the object of a target's operation is there.
+    pub(super) fn has_object(&self, row: &Target) -> bool {
+        let operation = self.site.operation(&row.operation_name);
+        operation
+            .is_some_and(|found| found.metadata.uid.as_deref() == Some(row.operation_uid.as_str()))
+    }
+
+    async fn cancel(&self, row: Target, now: Timestamp) -> Result<Target, StoreError> {
+        let name = &row.operation_name;
+        info!(operation = name, machine.id = %row.machine, "operation was deleted, its target ends");
+        let commit = CommitTarget {
+            finished: true,
+            timeline: vec![NewTimelineEntry {
+                machine: row.machine.clone(),
+                at: now,
+                source: TimelineSource::Operation,
+                text: format!("operation {name} was deleted: no further step is taken"),
+                detail: json!({}),
+                operation: Some(name.clone()),
+            }],
+            tokens: vec![TokenChange::RevokeTokens],
+            ..CommitTarget::of(&row, now)
+        };
+        let written = self.store.targets().commit(commit).await?;
+        self.boot.rebuild(now).await?;
+        Ok(Target {
+            version: written.version,
+            finished: true,
+            ..row
+        })
+    }
+}
