@@ -4,6 +4,7 @@
 
 pub mod events;
 mod merge;
+mod put;
 pub mod secrets;
 pub mod watch;
 pub mod writer;

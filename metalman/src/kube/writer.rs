@@ -4,22 +4,24 @@
 //! Level-triggered: it compares what should be shown with what the watch last showed, so a lost
 //! write is simply made again. Invariant: it reads the journal and never writes to it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
-
-use jiff::{SignedDuration, Timestamp};
-use kube::{
-    Api, Client, Resource as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
 };
+
+use futures::{StreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
 use metalman_api::{
     machine::{Machine, OperationCounters},
-    operation::{MachineOperation, MachineOperationSpec, Phase},
+    operation::{MachineOperation, Phase},
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::{events::Events, merge::merge_patch};
+use super::{events::Events, merge::merge_patch, put::Put};
 use crate::{
     clock,
     domain::{
@@ -27,21 +29,21 @@ use crate::{
         machine_status::{MachineView, machine_status},
         status::operation_status,
     },
-    site::Site,
+    site::{Changed, Site},
     store::{RecordedBoot, Store, StoreError},
     supervisor::chain,
 };
 
 /// Changes within this time are written together.
 const SETTLE: Duration = Duration::from_millis(200);
-/// Longest pause between two comparisons.
+/// Pause between two looks for expired operations, and for writes to be made again.
 const TICK: Duration = Duration::from_secs(5);
-const MANAGER: &str = "metalman";
+/// Writes under way at one time.
+const WRITES: usize = 16;
 
 /// The status writer.
-#[derive(Debug)]
 pub struct Writer {
-    client: ClientDebug,
+    client: Client,
     site: Arc<Site>,
     store: Store,
     events: Events,
@@ -51,6 +53,12 @@ pub struct Writer {
     told: HashMap<String, String>,
 }
 
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 struct Targets {
     name: String,
@@ -58,24 +66,24 @@ struct Targets {
     ended: bool,
 }
 
-#[derive(Clone)]
-struct ClientDebug(Client);
+/// An Event to be told: about which operation, on which machine, in which state.
+type Telling = (Arc<MachineOperation>, String, TargetState);
 
-impl std::fmt::Debug for ClientDebug {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Client")
-    }
+/// What a pass wants written.
+#[derive(Debug, Default)]
+struct Plan {
+    puts: Vec<Put>,
+    tellings: Vec<Telling>,
 }
 
 impl Writer {
     /// Writes through `client`.
     pub fn new(client: Client, site: Arc<Site>, store: Store) -> Self {
-        let events = Events::new(client.clone());
         Self {
-            client: ClientDebug(client),
+            events: Events::new(client.clone()),
+            client,
             site,
             store,
-            events,
             targets: HashMap::new(),
             told: HashMap::new(),
         }
@@ -86,45 +94,139 @@ impl Writer {
     /// # Errors
     /// Never today; the type is that of a task.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut changes = self.site.changes();
+        let inbox = self.site.subscribe();
+        // What could not be worked on or written.
+        let mut again = Changed::default();
         loop {
-            if self.site.is_synced()
-                && let Err(error) = self.pass().await
-            {
-                warn!(error = %chain(&error), error.reason = error.reason(), "statuses wait for the database");
+            if self.site.is_synced() {
+                let mut changed = inbox.take();
+                changed.add(again);
+                again = match self.plan(&changed).await {
+                    Ok(plan) => self.write(plan).await,
+                    Err(error) => {
+                        warn!(error = %chain(&error), error.reason = error.reason(), "statuses wait for the database");
+                        changed
+                    }
+                };
             }
             if stop.is_cancelled() {
                 return Ok(());
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                _ = changes.changed() => tokio::time::sleep(SETTLE).await,
+                () = inbox.changed() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(TICK) => {}
             }
-            changes.borrow_and_update();
         }
     }
 
-    async fn pass(&mut self) -> Result<(), StoreError> {
+    /// Compares what changed with what is shown.
+    async fn plan(&mut self, changed: &Changed) -> Result<Plan, StoreError> {
         let now = clock::now();
-        let operations = self.site.operations();
-        self.targets.retain(|uid, _| {
-            operations
-                .iter()
-                .any(|o| o.metadata.uid.as_deref() == Some(uid.as_str()))
-        });
+        let mut plan = Plan::default();
+        if changed.all || !changed.operations.is_empty() {
+            self.forget_gone();
+        }
+        let operations = if changed.all {
+            self.site.operations()
+        } else {
+            let names = changed.operations.iter();
+            names.filter_map(|name| self.site.operation(name)).collect()
+        };
+        let mut machines = changed.machines.clone();
         for operation in &operations {
             if operation.spec.operation_kind.is_host() {
                 self.read_targets(operation).await?;
-                self.write_operation(operation).await;
+                self.plan_operation(operation, &mut plan);
             }
-            self.expire(operation, now).await;
+            machines.extend(self.machines_of(operation));
         }
-        for machine in self.site.owned_machines() {
-            self.follow_counters(&machine).await;
-            self.write_machine(&machine, now).await?;
+        let machines = if changed.all {
+            self.site.owned_machines()
+        } else {
+            let owned = machines.iter();
+            owned
+                .filter_map(|name| self.site.owned_machine(name))
+                .collect()
+        };
+        let latest = self.latest_targets(&machines);
+        for machine in &machines {
+            let target = machine
+                .metadata
+                .name
+                .as_deref()
+                .and_then(|name| latest.get(name).copied());
+            self.plan_machine(machine, target, now, &mut plan).await?;
         }
-        Ok(())
+        let expired = self.site.operations();
+        plan.puts.extend(
+            expired
+                .iter()
+                .filter_map(|operation| expire(operation, now)),
+        );
+        Ok(plan)
+    }
+
+    /// Makes the writes, several at a time; gives back what has to be looked at again.
+    async fn write(&self, plan: Plan) -> Changed {
+        let tellings = plan.tellings.into_iter().map(|telling| {
+            let (site, events) = (Arc::clone(&self.site), self.events.clone());
+            async move {
+                let (operation, machine, state) = telling;
+                let machine = site.machine(&machine);
+                events.target(&operation, machine.as_deref(), &state).await;
+            }
+        });
+        let tellings = stream::iter(tellings).buffer_unordered(WRITES);
+        let puts = plan.puts.into_iter().map(|put| {
+            let client = self.client.clone();
+            async move { (!put.write(&client).await).then_some(put) }
+        });
+        let mut failed = stream::iter(puts).buffer_unordered(WRITES);
+        let mut again = Changed::default();
+        let puts = async {
+            while let Some(put) = failed.next().await {
+                match put {
+                    Some(Put::OperationStatus { name, .. }) => {
+                        again.operations.insert(name);
+                    }
+                    Some(Put::MachineStatus { name, .. }) => {
+                        again.machines.insert(name);
+                    }
+                    Some(Put::Create(operation)) => {
+                        again.machines.extend(operation.spec.machine_ref);
+                    }
+                    // Found again at every look.
+                    Some(Put::Expire { .. }) | None => {}
+                }
+            }
+        };
+        futures::future::join(tellings.collect::<()>(), puts).await;
+        again
+    }
+
+    /// Forgets what belongs to operations that are gone.
+    fn forget_gone(&mut self) {
+        let operations = self.site.operations();
+        let uids: HashSet<&str> = operations
+            .iter()
+            .filter_map(|operation| operation.metadata.uid.as_deref())
+            .collect();
+        self.targets.retain(|uid, _| uids.contains(uid.as_str()));
+        self.told.retain(|key, _| {
+            let uid = key.split_once('/').map_or(key.as_str(), |(uid, _)| uid);
+            uids.contains(uid)
+        });
+    }
+
+    /// Machines whose status may show something of this operation.
+    fn machines_of(&self, operation: &MachineOperation) -> Vec<String> {
+        let uid = operation.metadata.uid.as_deref().unwrap_or_default();
+        let targets = self.targets.get(uid);
+        let named = operation.spec.machine_ref.clone();
+        let recorded = targets.map_or(&[][..], |targets| &targets.states);
+        let recorded = recorded.iter().map(|(machine, _)| machine.clone());
+        recorded.chain(named).collect()
     }
 
     async fn read_targets(&mut self, operation: &MachineOperation) -> Result<(), StoreError> {
@@ -160,7 +262,7 @@ impl Writer {
         Ok(())
     }
 
-    async fn write_operation(&mut self, operation: &MachineOperation) {
+    fn plan_operation(&mut self, operation: &Arc<MachineOperation>, plan: &mut Plan) {
         let (Some(uid), Some(name)) = (&operation.metadata.uid, &operation.metadata.name) else {
             return;
         };
@@ -174,123 +276,34 @@ impl Writer {
             operation.metadata.generation,
         );
         for (machine, state) in &targets.states {
-            let place = format!(
-                "{:?} {:?} {}",
-                state.phase, state.stage, state.install_attempts
-            );
+            let place = place(state);
             let key = format!("{uid}/{machine}");
             // After a restart the stage already shown has been told before.
             let known = self.told.contains_key(&key) || shown.targets.is_empty();
             let before = self.told.insert(key, place.clone());
             if state.phase != Phase::Pending && known && before.as_ref() != Some(&place) {
-                let machine = self.site.machine(machine);
-                self.events
-                    .target(operation, machine.as_deref(), state)
-                    .await;
+                plan.tellings
+                    .push((Arc::clone(operation), machine.clone(), state.clone()));
             }
         }
-        if let Some(patch) = status_patch(&shown, &wanted) {
-            self.patch_operation(name, patch).await;
-        }
+        let patch = status_patch(&shown, &wanted);
+        plan.puts.extend(patch.map(|patch| Put::OperationStatus {
+            name: name.clone(),
+            patch,
+        }));
     }
 
-    async fn patch_operation(&self, name: &str, patch: Value) {
-        let api: Api<MachineOperation> = Api::all(self.client.0.clone());
-        let patch = Patch::Merge(patch);
-        let params = PatchParams {
-            field_manager: Some(MANAGER.into()),
-            ..PatchParams::default()
-        };
-        if let Err(error) = api.patch_status(name, &params, &patch).await {
-            not_written("MachineOperation", name, &error);
-        }
-    }
-
-    /// Deletes an ended operation whose time is over, whoever carried it out.
-    async fn expire(&self, operation: &MachineOperation, now: Timestamp) {
-        let Some(seconds) = operation.spec.ttl_seconds_after_finished else {
-            return;
-        };
-        let Some(status) = &operation.status else {
-            return;
-        };
-        let (true, Some(ended)) = (
-            status.phase.is_some_and(Phase::is_terminal),
-            &status.completed_at,
-        ) else {
-            return;
-        };
-        let age = now.duration_since(ended.0);
-        if age < SignedDuration::from_secs(i64::from(seconds)) {
-            return;
-        }
-        let Some(name) = &operation.metadata.name else {
-            return;
-        };
-        let api: Api<MachineOperation> = Api::all(self.client.0.clone());
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: operation.metadata.uid.clone(),
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        match api.delete(name, &params).await {
-            Ok(_) => info!(operation = name, "expired operation deleted"),
-            Err(error) if is_gone(&error) => {}
-            Err(error) => not_written("MachineOperation", name, &error),
-        }
-    }
-
-    /// Creates the operation a raised counter asks for.
-    async fn follow_counters(&self, machine: &Machine) {
-        let (Some(name), Some(spec)) = (&machine.metadata.name, machine.spec.operations) else {
-            return;
-        };
-        let status = machine
-            .status
-            .as_ref()
-            .and_then(|s| s.operations)
-            .unwrap_or_default();
-        let Some(request) = counters::wanted(name, spec, status) else {
-            return;
-        };
-        if self.site.operation(&request.name).is_some() {
-            return;
-        }
-        let mut operation = MachineOperation::new(
-            &request.name,
-            MachineOperationSpec {
-                machine_ref: Some(name.clone()),
-                operation_kind: request.kind,
-                ..MachineOperationSpec::default()
-            },
-        );
-        operation.metadata.owner_references = machine.owner_ref(&()).map(|owner| vec![owner]);
-        operation
-            .metadata
-            .labels
-            .clone_from(&machine.metadata.labels);
-        let api: Api<MachineOperation> = Api::all(self.client.0.clone());
-        let params = PostParams {
-            field_manager: Some(MANAGER.into()),
-            ..PostParams::default()
-        };
-        match api.create(&params, &operation).await {
-            Ok(_) => info!(
-                machine.id = name,
-                operation = request.name,
-                "counter asks for an operation"
-            ),
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(error) => not_written("MachineOperation", &request.name, &error),
-        }
-    }
-
-    async fn write_machine(&self, machine: &Machine, now: Timestamp) -> Result<(), StoreError> {
+    async fn plan_machine(
+        &self,
+        machine: &Machine,
+        target: Option<(&str, &TargetState)>,
+        now: Timestamp,
+        plan: &mut Plan,
+    ) -> Result<(), StoreError> {
         let Some(name) = machine.metadata.name.as_deref() else {
             return Ok(());
         };
+        plan.puts.extend(self.requested(machine));
         if machine.spec.pxe.is_none() {
             return Ok(());
         }
@@ -302,38 +315,51 @@ impl Writer {
             power: memory.power.as_ref(),
             trouble: memory.trouble.as_ref(),
             fingerprint: memory.fingerprint.as_deref(),
-            target: self.target_of(name),
+            target,
             boot: boot.as_ref().map(told_boot),
             conflict: conflict.as_deref(),
             counters: self.followed(machine, shown.operations.unwrap_or_default()),
         };
         let wanted = machine_status(&view, &shown, machine.metadata.generation, now);
-        if let Some(patch) = status_patch(&shown, &wanted) {
-            let api: Api<Machine> = Api::all(self.client.0.clone());
-            let patch = Patch::Merge(patch);
-            let params = PatchParams {
-                field_manager: Some(MANAGER.into()),
-                ..PatchParams::default()
-            };
-            if let Err(error) = api.patch_status(name, &params, &patch).await {
-                not_written("Machine", name, &error);
-            }
-        }
+        let patch = status_patch(&shown, &wanted);
+        plan.puts.extend(patch.map(|patch| Put::MachineStatus {
+            name: name.to_owned(),
+            patch,
+        }));
         Ok(())
     }
 
-    /// The unfinished target on a machine, else the one that ended last.
-    fn target_of(&self, machine: &str) -> Option<(&str, &TargetState)> {
-        self.targets
-            .values()
-            .flat_map(|t| {
-                t.states
-                    .iter()
-                    .map(move |(m, state)| (m, t.name.as_str(), state))
-            })
-            .filter(|(m, _, state)| *m == machine && state.started_at.is_some())
-            .max_by_key(|(_, _, state)| (!state.phase.is_terminal(), state.started_at))
-            .map(|(_, name, state)| (name, state))
+    /// The unfinished target on each of these machines, else the one that ended last.
+    fn latest_targets(&self, machines: &[Arc<Machine>]) -> HashMap<String, (&str, &TargetState)> {
+        let names: HashSet<&str> = machines
+            .iter()
+            .filter_map(|machine| machine.metadata.name.as_deref())
+            .collect();
+        let rank = |state: &TargetState| (!state.phase.is_terminal(), state.started_at);
+        let mut latest: HashMap<String, (&str, &TargetState)> = HashMap::new();
+        for targets in self.targets.values() {
+            let begun = targets.states.iter().filter(|(machine, state)| {
+                state.started_at.is_some() && names.contains(machine.as_str())
+            });
+            for (machine, state) in begun {
+                let best = latest
+                    .entry(machine.clone())
+                    .or_insert((targets.name.as_str(), state));
+                if rank(state) >= rank(best.1) {
+                    *best = (targets.name.as_str(), state);
+                }
+            }
+        }
+        latest
+    }
+
+    /// The operation a raised counter asks for.
+    fn requested(&self, machine: &Machine) -> Option<Put> {
+        let name = machine.metadata.name.as_deref()?;
+        let status = machine.status.as_ref().and_then(|s| s.operations);
+        let request = counters::wanted(name, machine.spec.operations?, status.unwrap_or_default())?;
+        let exists = self.site.operation(&request.name).is_some();
+        (!exists).then(|| Put::requested(machine, &request))
     }
 
     fn followed(&self, machine: &Machine, status: OperationCounters) -> Option<OperationCounters> {
@@ -347,6 +373,28 @@ impl Writer {
             .unwrap_or_default();
         counters::followed(&request, phase, spec, status)
     }
+}
+
+/// What an Event is told of, once for each.
+fn place(state: &TargetState) -> String {
+    format!(
+        "{:?} {:?} {}",
+        state.phase, state.stage, state.install_attempts
+    )
+}
+
+/// The deletion of an ended operation whose time is over, whoever carried it out.
+fn expire(operation: &MachineOperation, now: Timestamp) -> Option<Put> {
+    let seconds = operation.spec.ttl_seconds_after_finished?;
+    let status = operation.status.as_ref()?;
+    let ended = status.completed_at.as_ref()?;
+    let age = now.duration_since(ended.0);
+    let is_over = status.phase.is_some_and(Phase::is_terminal)
+        && age >= SignedDuration::from_secs(i64::from(seconds));
+    is_over.then(|| Put::Expire {
+        name: operation.metadata.name.clone().unwrap_or_default(),
+        uid: operation.metadata.uid.clone(),
+    })
 }
 
 fn told_boot(boot: &RecordedBoot) -> (&str, &str, &str, Timestamp) {
@@ -366,14 +414,4 @@ fn status_patch<T: serde::Serialize>(shown: &T, wanted: &T) -> Option<Value> {
         serde_json::to_value(wanted).ok()?,
     );
     merge_patch(&shown, &wanted).map(|change| json!({ "status": change }))
-}
-
-fn is_gone(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404 || status.code == 409)
-}
-
-fn not_written(kind: &str, name: &str, error: &kube::Error) {
-    if !is_gone(error) {
-        warn!(kind, name, error = %chain(error), "could not write, will retry");
-    }
 }

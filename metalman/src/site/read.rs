@@ -73,6 +73,12 @@ impl Site {
         })
     }
 
+    /// One machine, if this appliance owns it.
+    pub fn owned_machine(&self, name: &str) -> Option<Arc<Machine>> {
+        self.machine(name)
+            .filter(|machine| scope::owns(self.name(), machine))
+    }
+
     /// All machines that were seen, by name.
     pub fn machines(&self) -> Vec<Arc<Machine>> {
         self.read(|view| view.machines.values().cloned().collect())
