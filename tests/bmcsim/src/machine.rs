@@ -69,7 +69,8 @@ enum Step {
     Conflict,
 }
 
-fn decide(reset: ResetType, power: Power) -> Step {
+/// A machine that is off is turned on by a restart, unless it `refuses_restart`.
+fn decide(reset: ResetType, power: Power, refuses_restart: bool) -> Step {
     let is_on = match power {
         Power::On | Power::PoweringOn => true,
         Power::Off | Power::PoweringOff => false,
@@ -85,6 +86,9 @@ fn decide(reset: ResetType, power: Power) -> Step {
         (ResetType::GracefulRestart, true) => Step::Press { then_launch: true },
         (ResetType::ForceRestart, true) => Step::KillAndLaunch { cycle: false },
         (ResetType::PowerCycle, true) => Step::KillAndLaunch { cycle: true },
+        (ResetType::ForceRestart | ResetType::PowerCycle, false) if !refuses_restart => {
+            Step::Launch
+        }
         (ResetType::GracefulRestart | ResetType::ForceRestart | ResetType::PowerCycle, false) => {
             Step::Conflict
         }
@@ -112,7 +116,7 @@ pub(crate) async fn run(
             () = stop.cancelled() => break,
             command = commands.recv() => {
                 let Some(ResetCommand { reset, accepted }) = command else { break };
-                let todo = decide(reset, bmc.power());
+                let todo = decide(reset, bmc.power(), bmc.profile.refuses_restart_when_off);
                 accepted.send(todo != Step::Conflict).ok();
                 restart_when_off = todo == Step::Press { then_launch: true };
                 carry_out(&bmc, backend.as_mut(), reset, todo).await;
@@ -214,7 +218,19 @@ mod tests {
             ),
             (ResetType::PushPowerButton, Power::Off, Step::Launch),
         ] {
-            assert_eq!(decide(reset, power), step, "{reset:?} while {power:?}");
+            assert_eq!(
+                decide(reset, power, true),
+                step,
+                "{reset:?} while {power:?}"
+            );
         }
+        assert_eq!(
+            decide(ResetType::PowerCycle, Power::Off, false),
+            Step::Launch
+        );
+        assert_eq!(
+            decide(ResetType::GracefulRestart, Power::Off, false),
+            Step::Conflict
+        );
     }
 }

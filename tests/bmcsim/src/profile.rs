@@ -74,6 +74,8 @@ pub struct Profile {
     pub etag: EtagMode,
     pub reset_types: ResetTypes,
     pub resets: Vec<ResetType>,
+    /// ForceRestart and PowerCycle of a machine that is off are answered with 409 instead of turning it on.
+    pub refuses_restart_when_off: bool,
     pub boot_targets: Vec<String>,
     pub boot_enabled: Vec<Enabled>,
     /// Whether the two lists above are shown as AllowableValues.
@@ -121,6 +123,7 @@ impl Default for Profile {
             etag: EtagMode::Strong,
             reset_types: ResetTypes::Inline,
             resets: ResetType::OFFERED.to_vec(),
+            refuses_restart_when_off: false,
             boot_targets: TARGETS.iter().map(ToString::to_string).collect(),
             boot_enabled: vec![Enabled::Disabled, Enabled::Once, Enabled::Continuous],
             lists_boot_targets: true,

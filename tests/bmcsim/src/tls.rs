@@ -45,7 +45,8 @@ impl Certificate {
         Self::of(certificate, &key)
     }
 
-    fn of(pem: String, key: &str) -> anyhow::Result<Self> {
+    /// A certificate and its key, in PEM.
+    pub(crate) fn of(pem: String, key: &str) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -56,6 +57,12 @@ impl Certificate {
             )?;
         // A BMC keeps no store of tickets; a thousand of them in one process should not either.
         server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        // What is shown must not have the key in it.
+        let end = "-----END CERTIFICATE-----";
+        let pem = match (pem.find("-----BEGIN CERTIFICATE-----"), pem.find(end)) {
+            (Some(from), Some(to)) => pem.get(from..to + end.len()).unwrap_or_default().to_owned(),
+            _ => pem,
+        };
         Ok(Self {
             pem,
             server: Arc::new(server),

@@ -59,6 +59,7 @@ pub(crate) enum Live {
     Chassis,
     Manager,
     Certificate,
+    CertificateService,
     Log,
     Media,
 }

@@ -12,6 +12,7 @@ use super::view::{Thing, view};
 use crate::bmc::Bmc;
 use crate::clock;
 use crate::machine::ResetType;
+use crate::tls::Certificate;
 use crate::tree::Live;
 
 /// Carries out an action of the resource at `path`.
@@ -48,6 +49,9 @@ pub(super) async fn act(
                 bmc.state().written.retain(|key, _| !key.starts_with(path));
             }
         }
+        (Live::CertificateService, "CertificateService.ReplaceCertificate") => {
+            replace_certificate(bmc, &body, skips)?;
+        }
         (Live::Media, "VirtualMedia.InsertMedia") => insert(bmc, path, &found.body, &body, skips)?,
         (Live::Media, "VirtualMedia.EjectMedia") => eject(bmc, path, &found.body, skips)?,
         _ => return Err(Refusal::missing()),
@@ -77,6 +81,35 @@ async fn reset(bmc: &Bmc, body: &Value, skips: bool) -> Result<(), Refusal> {
         "ResourceInUse",
         format!("The reset {wanted} is not possible in the present power state."),
     ))
+}
+
+fn replace_certificate(bmc: &Bmc, body: &Value, skips: bool) -> Result<(), Refusal> {
+    let text = |name: &str| {
+        body.get(name).and_then(Value::as_str).ok_or_else(|| {
+            Refusal::bad(
+                "ActionParameterMissing",
+                format!("The action ReplaceCertificate requires the parameter {name} to be present in the request body."),
+            )
+        })
+    };
+    let pem = text("CertificateString")?;
+    if text("CertificateType")? != "PEM" {
+        return Err(Refusal::bad(
+            "ActionParameterNotSupported",
+            "The only CertificateType that is supported is PEM.",
+        ));
+    }
+    // Without a key of its own a certificate would have to fit a signing request, which is not offered.
+    let certificate = Certificate::of(pem.to_owned(), pem).map_err(|error| {
+        Refusal::bad(
+            "ActionParameterValueError",
+            format!("CertificateString is no certificate with its key: {error:#}"),
+        )
+    })?;
+    if !skips {
+        bmc.line.set_certificate(certificate);
+    }
+    Ok(())
 }
 
 fn insert(bmc: &Bmc, path: &str, shown: &Value, body: &Value, skips: bool) -> Result<(), Refusal> {

@@ -53,6 +53,9 @@ pub(super) fn add(body: &mut Value, bmc: &Bmc, state: &State, path: &str, live: 
             "Issuer": {"CommonName": "rcgen self signed cert"},
             "Subject": {"CommonName": "rcgen self signed cert"},
         }),
+        Live::CertificateService => json!({"Actions": {
+            "#CertificateService.ReplaceCertificate": action("CertificateService.ReplaceCertificate"),
+        }}),
         Live::Log => json!({"Actions": {"#LogService.ClearLog": action("LogService.ClearLog")}}),
         Live::Media => json!({"Actions": {
             "#VirtualMedia.InsertMedia": action("VirtualMedia.InsertMedia"),

@@ -38,7 +38,8 @@ pub(super) fn change(
                 Some(kind) if kind == "boot" => boot = Some(value),
                 Some(kind) => {
                     check(property, value, kind)?;
-                    plain.insert(property.clone(), value.clone());
+                    let shown = found.body.get(property).unwrap_or(&Value::Null);
+                    plain.insert(property.clone(), resolved(shown, value));
                 }
                 None => return Err(not_writable(property, &found.body)),
             }
@@ -61,6 +62,35 @@ pub(super) fn change(
         }
     }
     Ok(tasks::done(bmc, asked))
+}
+
+/// What a value becomes: in an array `{}` leaves an element as it is and null takes it away.
+fn resolved(shown: &Value, wanted: &Value) -> Value {
+    match wanted {
+        Value::Array(items) => {
+            let shown = |at: usize| shown.get(at).unwrap_or(&Value::Null);
+            let kept = items.iter().enumerate().filter(|(_, item)| !item.is_null());
+            kept.map(|(at, item)| match item.as_object() {
+                Some(same) if same.is_empty() => shown(at).clone(),
+                Some(_) => {
+                    let mut whole = shown(at).clone();
+                    merge(&mut whole, item);
+                    whole
+                }
+                None => item.clone(),
+            })
+            .filter(|item| !item.is_null())
+            .collect()
+        }
+        Value::Object(properties) => properties
+            .iter()
+            .map(|(name, wanted)| {
+                let shown = shown.get(name).unwrap_or(&Value::Null);
+                (name.clone(), resolved(shown, wanted))
+            })
+            .collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => wanted.clone(),
+    }
 }
 
 /// The properties of a PATCH without annotations.

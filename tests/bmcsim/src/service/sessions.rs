@@ -33,7 +33,7 @@ pub(super) fn create(bmc: &Bmc, asked: &Asked) -> Result<Response, Refusal> {
     let Login::Welcome(who) = accounts::login(bmc, &given.user, &given.password, now) else {
         return Err(Refusal::unauthorized(
             "ResourceAtUriUnauthorized",
-            "The user name or the password is wrong.",
+            "The service received an authorization error unauthorized.",
         ));
     };
     let token = uuid::Uuid::new_v4().simple().to_string();
