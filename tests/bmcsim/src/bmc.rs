@@ -104,7 +104,11 @@ impl Bmc {
             tree,
             line,
             state: Mutex::new(State {
-                power: Power::Off,
+                power: if config.powered_on {
+                    Power::On
+                } else {
+                    Power::Off
+                },
                 boot: BootOverride::default(),
                 boot_order: None,
                 written: BTreeMap::new(),

@@ -48,6 +48,9 @@ struct Args {
     /// Milliseconds a machine of `--count` takes to turn on and to turn off.
     #[arg(long, default_value_t = 0)]
     power_ms: u64,
+    /// The machines of `--count` are on in the beginning.
+    #[arg(long)]
+    powered_on: bool,
     /// Sessions a BMC of `--count` has; the profile's if not given.
     #[arg(long)]
     session_limit: Option<usize>,
@@ -120,6 +123,7 @@ fn fleet(args: &Args, count: u16) -> anyhow::Result<Fleet> {
         password,
         profile,
         transition: Duration::from_millis(args.power_ms),
+        powered_on: args.powered_on,
     })
 }
 

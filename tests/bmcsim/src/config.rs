@@ -37,6 +37,8 @@ pub struct BmcConfig {
     pub backend: BackendConfig,
     /// Calls and power events that are remembered.
     pub log_entries: usize,
+    /// A memory machine is on when the simulator starts. QEMU machines are always off then.
+    pub powered_on: bool,
 }
 
 /// What is behind a BMC.
@@ -133,6 +135,7 @@ struct WireBmc {
 #[serde(deny_unknown_fields, default)]
 struct WireMemory {
     transition_ms: u64,
+    powered_on: bool,
 }
 
 fn default_user() -> String {
@@ -181,6 +184,7 @@ impl Config {
                 backend: BackendConfig::Memory {
                     transition: fleet.transition,
                 },
+                powered_on: fleet.powered_on,
                 log_entries: (FLEET_LOG / usize::from(fleet.count)).clamp(50, log::LIMIT),
                 ..BmcConfig::memory(&format!("bmc-{number}"), &fleet.password)
             });
@@ -204,6 +208,8 @@ pub struct Fleet {
     pub profile: Profile,
     /// How long turning on and off takes.
     pub transition: Duration,
+    /// Whether the machines are on in the beginning.
+    pub powered_on: bool,
 }
 
 impl Fleet {
@@ -240,6 +246,7 @@ impl BmcConfig {
                 transition: Duration::ZERO,
             },
             log_entries: log::LIMIT,
+            powered_on: false,
         }
     }
 
@@ -329,6 +336,7 @@ impl WireBmc {
             }
         };
         let state_dir = self.state_dir.or_else(|| Some(state_dir?.join(&self.name)));
+        let powered_on = self.memory.as_ref().is_some_and(|memory| memory.powered_on);
         let backend = match (self.memory, self.qemu) {
             (memory, None) => BackendConfig::Memory {
                 transition: Duration::from_millis(memory.unwrap_or_default().transition_ms),
@@ -360,6 +368,7 @@ impl WireBmc {
             state_dir,
             backend,
             log_entries: log::LIMIT,
+            powered_on,
         })
     }
 }
@@ -419,6 +428,7 @@ mod tests {
             password: "x".into(),
             profile: Profile::default(),
             transition: Duration::ZERO,
+            powered_on: false,
         };
         let last = |fleet: &Fleet| Config::fleet(fleet).unwrap().bmcs[299].listen.to_string();
         assert_eq!(last(&fleet), "127.1.1.43:8443");
