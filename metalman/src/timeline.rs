@@ -8,6 +8,7 @@ mod collapse;
 mod describe;
 mod print;
 mod recorder;
+mod refusal;
 mod reports;
 mod words;
 

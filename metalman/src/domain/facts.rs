@@ -111,6 +111,8 @@ pub enum SightingKind {
     Dhcp,
     /// A boot file was fetched.
     BootFile,
+    /// A boot file was fetched completely and did not start.
+    LoaderRefused,
     /// GRUB was told to install.
     GrubInstall,
     /// GRUB was told to start the disk.

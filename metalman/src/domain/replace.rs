@@ -180,11 +180,22 @@ fn wait_for_write(
             SightingKind::Progress(percent) => next.percent = percent.or(next.percent),
             SightingKind::Claimed => next.prove("InstallClaimed", sighting.at, &sighting.detail),
             SightingKind::GrubInstall => next.prove("GrubInstall", sighting.at, &sighting.detail),
-            SightingKind::Dhcp | SightingKind::BootFile | SightingKind::GrubLocalDisk => {}
+            SightingKind::Dhcp
+            | SightingKind::BootFile
+            | SightingKind::LoaderRefused
+            | SightingKind::GrubLocalDisk => {}
         }
         latest = Some(sighting);
     }
-    if let Some(latest) = latest {
+    if let Some(refused) = refusal(facts, since) {
+        next.reason = "BootLoaderRefused".into();
+        next.message.clone_from(&refused.detail);
+        // Another try meets the same keys; but the firmware may have another NIC to try.
+        if now.duration_since(refused.at) >= limits.refusal {
+            next.fail(now, "BootLoaderRefused", &refused.detail);
+            return Vec::new();
+        }
+    } else if let Some(latest) = latest {
         next.reason = "Installing".into();
         next.message.clone_from(&latest.detail);
         if matches!(
@@ -201,6 +212,25 @@ fn wait_for_write(
     }
     let diagnosis = diagnose(facts, since);
     again_or_fail(now, next, limits, "NoBootProgress", &diagnosis)
+}
+
+/// A boot loader that did not start, and nothing that a loader does has been seen since.
+fn refusal(facts: &Facts, since: Timestamp) -> Option<&super::facts::Sighting> {
+    let mut refused = None;
+    for sighting in facts.sightings.iter().filter(|s| s.at >= since) {
+        match sighting.kind {
+            SightingKind::LoaderRefused => refused = Some(sighting),
+            // The old system on the disk may ask for an address now.
+            SightingKind::Dhcp | SightingKind::BootFile => {}
+            SightingKind::GrubInstall
+            | SightingKind::GrubLocalDisk
+            | SightingKind::Claimed
+            | SightingKind::Progress(_)
+            | SightingKind::Written(_)
+            | SightingKind::InstallFailed(_) => refused = None,
+        }
+    }
+    refused
 }
 
 fn written(now: Timestamp, next: &mut TargetState, at: Timestamp, hash: &str) -> Vec<Action> {

@@ -63,6 +63,8 @@ pub struct Limits {
     pub prepare: SignedDuration,
     /// From power-on to the installer's claim.
     pub netboot: SignedDuration,
+    /// How long a refused boot loader may be followed by a better one.
+    pub refusal: SignedDuration,
     /// Longest silence of an installer.
     pub install_silence: SignedDuration,
     /// From the finished write to the first report of the installed system.
@@ -79,6 +81,7 @@ impl Default for Limits {
             resend: SignedDuration::from_secs(60),
             prepare: SignedDuration::from_mins(60),
             netboot: SignedDuration::from_mins(20),
+            refusal: SignedDuration::from_mins(2),
             install_silence: SignedDuration::from_mins(5),
             first_boot: SignedDuration::from_mins(20),
             node: SignedDuration::from_mins(30),

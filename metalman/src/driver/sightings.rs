@@ -22,6 +22,12 @@ pub(super) fn sighting(row: &Evidence) -> Option<Sighting> {
                 format!("the machine fetched {file}"),
             )
         }
+        EvidenceKind::LoaderRefused => (
+            SightingKind::LoaderRefused,
+            text("/message")
+                .unwrap_or("a boot loader was fetched and did not start")
+                .to_owned(),
+        ),
         EvidenceKind::GrubDecision => match text("/decision") {
             Some("install") => (
                 SightingKind::GrubInstall,

@@ -23,6 +23,8 @@ pub enum EvidenceKind {
     DhcpDiscover,
     DhcpAck,
     BootFileServed,
+    /// A loader was fetched and did not run.
+    LoaderRefused,
     GrubDecision,
     InstallClaimed,
     InstallProgress,
@@ -35,11 +37,12 @@ pub enum EvidenceKind {
 
 impl EvidenceKind {
     /// Every kind, in the order of an install.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PowerState,
         Self::DhcpDiscover,
         Self::DhcpAck,
         Self::BootFileServed,
+        Self::LoaderRefused,
         Self::GrubDecision,
         Self::InstallClaimed,
         Self::InstallProgress,
@@ -55,6 +58,7 @@ impl EvidenceKind {
             Self::DhcpDiscover => "DhcpDiscover",
             Self::DhcpAck => "DhcpAck",
             Self::BootFileServed => "BootFileServed",
+            Self::LoaderRefused => "LoaderRefused",
             Self::GrubDecision => "GrubDecision",
             Self::InstallClaimed => "InstallClaimed",
             Self::InstallProgress => "InstallProgress",

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::collapse::Collapser;
+use super::refusal::Watch;
+use crate::clock;
 use crate::store::{Observed, Store, StoreError};
 
 /// Events waiting to be written. A boot makes about fifty; when full, new ones are dropped.
@@ -46,6 +48,7 @@ pub struct RecorderTask {
     dropped: Arc<AtomicU64>,
     written: watch::Sender<u64>,
     collapser: Collapser,
+    loaders: Watch,
 }
 
 impl std::fmt::Debug for RecorderTask {
@@ -74,6 +77,7 @@ impl Recorder {
             dropped,
             written: written_sender,
             collapser: Collapser::default(),
+            loaders: Watch::default(),
         };
         (recorder, task)
     }
@@ -118,6 +122,7 @@ impl RecorderTask {
             if settled.elapsed() >= SETTLE_EVERY {
                 settled = Instant::now();
                 self.collapser.settle(&mut observed);
+                self.loaders.settle(clock::now(), &mut observed);
             }
             self.write(observed, &stop).await;
         }
@@ -133,6 +138,7 @@ impl RecorderTask {
     fn observe(&mut self, events: &mut Vec<BootEvent>) -> Observed {
         let mut observed = Observed::default();
         for event in events.drain(..) {
+            self.loaders.push(&event, &mut observed);
             self.collapser.push(&event, &mut observed);
         }
         observed

@@ -15,6 +15,7 @@ const LIMITS: Limits = Limits {
     resend: SignedDuration::from_secs(60),
     prepare: SignedDuration::from_mins(60),
     netboot: SignedDuration::from_mins(20),
+    refusal: SignedDuration::from_secs(120),
     install_silence: SignedDuration::from_mins(5),
     first_boot: SignedDuration::from_mins(20),
     node: SignedDuration::from_mins(30),
@@ -356,6 +357,35 @@ fn silence_is_diagnosed_and_bounded() {
 }
 
 #[test]
+fn a_refused_loader_ends_the_repave_with_its_diagnosis() {
+    let mut world = World::new(OperationKind::HostReplace);
+    world.until(Stage::WaitingRepave);
+    world.sight(SightingKind::BootFile, "the machine fetched shimx64.efi");
+    world.sight(SightingKind::LoaderRefused, "firmware refused shimx64.efi");
+    // The old system on the disk starts.
+    world.sight(SightingKind::Dhcp, "DHCP");
+    world.tick();
+    assert_eq!(world.state.reason, "BootLoaderRefused");
+    assert_eq!(world.state.phase, Phase::InProgress);
+    world.run(130);
+    assert_eq!(world.state.phase, Phase::Failed);
+    assert_eq!(world.state.message, "firmware refused shimx64.efi");
+    assert_eq!(world.state.install_attempts, 1, "another try is in vain");
+}
+
+#[test]
+fn a_loader_that_runs_after_a_refused_one_is_good() {
+    let mut world = World::new(OperationKind::HostReplace);
+    world.until(Stage::WaitingRepave);
+    world.sight(SightingKind::LoaderRefused, "firmware refused shimx64.efi");
+    world.tick();
+    world.sight(SightingKind::GrubInstall, "GRUB");
+    world.run(130);
+    assert_eq!(world.state.reason, "Installing");
+    assert_eq!(world.state.stage, Some(Stage::WaitingRepave));
+}
+
+#[test]
 fn bad_inputs_end_before_power_is_touched() {
     let mut world = World::new(OperationKind::HostReplace);
     world.facts.machine.as_mut().unwrap().conflict = Some("MAC x is also claimed by n2".into());
@@ -403,6 +433,7 @@ fn sighting_kinds() -> impl Strategy<Value = SightingKind> {
     prop_oneof![
         Just(SightingKind::Dhcp),
         Just(SightingKind::BootFile),
+        Just(SightingKind::LoaderRefused),
         Just(SightingKind::GrubInstall),
         Just(SightingKind::Claimed),
         (0_u8..=100).prop_map(|p| SightingKind::Progress(Some(p))),

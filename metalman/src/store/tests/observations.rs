@@ -189,7 +189,7 @@ pub(super) async fn evidence_is_newer_than_the_start(store: &Store) {
         [at(10), at(11)]
     );
     let kinds: Vec<_> = newer.iter().map(|fact| fact.kind).collect();
-    assert_eq!(kinds, &EvidenceKind::ALL[9..]);
+    assert_eq!(kinds, &EvidenceKind::ALL[10..]);
 }
 
 pub(super) async fn unknown_cards_are_counted(store: &Store) {
