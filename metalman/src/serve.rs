@@ -93,6 +93,7 @@ pub async fn run(config: Config) -> Result<()> {
     watch::load(&site, &store)
         .await
         .context("load the last known site")?;
+    site.loaders().hold_against(config.sbat_level.clone());
     let boot = BootView {
         site: site.clone(),
         store: store.clone(),
@@ -111,6 +112,10 @@ pub async fn run(config: Config) -> Result<()> {
         store.clone(),
         Arc::new(move |machine| named.running_operation(machine)),
     );
+    let described = site.clone();
+    let recorder_task = recorder_task.with_loader_words(Arc::new(move |machine, file| {
+        described.loader_words(machine, file)
+    }));
     metrics.register_timeline(recorder.clone());
     let stop = supervisor.foundation_stop_token();
     supervisor.start_foundation("recorder", async move {

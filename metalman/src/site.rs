@@ -5,6 +5,7 @@
 
 mod boot;
 mod changes;
+mod loaders;
 mod read;
 
 use std::{
@@ -22,6 +23,7 @@ pub(crate) use boot::architecture;
 pub use boot::{BootCache, BootView, SiteDirectory};
 use changes::{Change, Readers};
 pub use changes::{Changed, Changes};
+pub use loaders::{LoaderVerdict, LoadersSeen};
 pub use read::{BmcReading, MachineMemory};
 
 use crate::domain::facts::NodeSeen;
@@ -34,6 +36,7 @@ pub struct Site {
     boot: ArcSwap<Snapshot>,
     changes: watch::Sender<u64>,
     readers: Readers,
+    loaders: LoadersSeen,
 }
 
 #[derive(Debug, Default)]
@@ -63,12 +66,18 @@ impl Site {
             boot: ArcSwap::from_pointee(Snapshot::default()),
             changes: watch::Sender::new(0),
             readers: Readers::default(),
+            loaders: LoadersSeen::default(),
         }
     }
 
     /// Value of the site label; empty for machines without one.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What boot loaders of netboot images say of themselves.
+    pub fn loaders(&self) -> &LoadersSeen {
+        &self.loaders
     }
 
     /// Counts up at every change; for whoever wants to look again.

@@ -14,5 +14,5 @@ mod words;
 
 pub use describe::{entries_of, observed_of};
 pub use print::print;
-pub use recorder::{Recorder, RecorderTask, RunningOperation};
+pub use recorder::{LoaderWords, Recorder, RecorderTask, RunningOperation};
 pub use reports::{boot_reported, install_claimed, install_reported};

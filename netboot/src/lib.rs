@@ -13,5 +13,6 @@ pub mod images;
 pub mod mac;
 pub mod metrics;
 pub mod render;
+pub mod sbat;
 pub mod source;
 pub mod tftp;

@@ -59,18 +59,29 @@ EOF
 
 # Lines of a machine's timeline that were there at the last `mark`.
 declare -A marks=()
-mark() { marks[$1]=$(metalman timeline "$1" 2>/dev/null | wc -l); }
+mark() { marks[$1]=$({ metalman timeline "$1" 2>/dev/null || true; } | wc -l); }
 # since NODE: what its timeline says since.
-since() { metalman timeline "$1" 2>/dev/null | tail -n "+$((${marks[$1]:-0} + 1))"; }
+since() { { metalman timeline "$1" 2>/dev/null || true; } | tail -n "+$((${marks[$1]:-0} + 1))"; }
 
 # until_told SECONDS NODE PATTERN: waits for a line in the timeline since the mark.
 until_told() {
     local limit=$((SECONDS + $1))
-    until since "$2" | grep -q -- "$3"; do
+    until told_so "$2" "$3"; do
         ((SECONDS < limit)) || die "the timeline of $2 does not say within $1 s: $3"
         sleep 0.5
     done
 }
+# told_so NODE PATTERN. Not by a pipe: grep would end it early, and pipefail would take that for a failure.
+told_so() { grep -q -- "$2" <<<"$(since "$1")"; }
 # told NODE PATTERN; not_told NODE PATTERN: what must and what must not be there.
-told() { since "$1" | grep -q -- "$2" || die "the timeline of $1 does not say: $2"; }
-not_told() { ! since "$1" | grep -- "$2" || die "the timeline of $1 says: $2"; }
+told() { told_so "$1" "$2" || die "the timeline of $1 does not say: $2"; }
+not_told() { ! told_so "$1" "$2" || die "the timeline of $1 says: $2"; }
+
+# until_message SECONDS OPERATION PATTERN: waits for what an operation says of its target.
+until_message() {
+    local limit=$((SECONDS + $1))
+    until grep -q -- "$3" <<<"$(kubectl get machineoperation "$2" -o jsonpath='{.status.targets[0].message}')"; do
+        ((SECONDS < limit)) || die "operation $2 does not say within $1 s: $3"
+        sleep 0.5
+    done
+}

@@ -12,8 +12,8 @@ use super::{
     },
     problem::Problems,
     values::{
-        address, count, duration, folder, https_url, plain_http_hosts, port, relays, serve_url,
-        site,
+        address, count, duration, folder, https_url, plain_http_hosts, port, relays, sbat_level,
+        serve_url, site,
     },
     wire::{WireBmc, WireConfig, WireDhcp, WireOperation, defaults},
 };
@@ -57,6 +57,7 @@ impl TryFrom<WireConfig> for Config {
                 p,
                 wire.images.plain_http_hosts.clone().unwrap_or_default(),
             ),
+            sbat_level: sbat_level(p, wire.images.sbat_level.as_deref()),
             bmc: bmc(p, &wire.bmc),
             operation: operation(p, &wire.operation),
             log: log(p, wire.log.format.as_deref(), wire.log.filter.as_deref()),

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use netboot::sbat::Level;
 use secrecy::SecretString;
 use url::Url;
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub web_port: u16,
     /// Registries that are spoken to without TLS.
     pub plain_http_hosts: Vec<String>,
+    /// Revocation level that boot loaders are held against, unless their shim carries a later one.
+    pub sbat_level: Level,
     /// How BMCs are called.
     pub bmc: BmcConfig,
     /// How operations are run.

@@ -42,7 +42,7 @@ fn every_key_of_the_example_is_known_when_it_is_set() {
             continue;
         }
         let top = parse(line).is_ok();
-        let below = ["dhcp"]
+        let below = ["dhcp", "images"]
             .iter()
             .any(|table| parse(&format!("[{table}]\n{line}")).is_ok());
         assert!(top || below, "{line} is not a setting");

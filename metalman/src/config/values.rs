@@ -9,6 +9,7 @@ use std::{
 };
 
 use jiff::SignedDuration;
+use netboot::sbat::Level;
 use url::Url;
 
 use super::problem::Problems;
@@ -120,6 +121,24 @@ pub(super) fn plain_http_hosts(p: &mut Problems, hosts: Vec<String>) -> Vec<Stri
         }
     }
     hosts
+}
+
+/// The built-in level, or a later one that was set.
+pub(super) fn sbat_level(p: &mut Problems, text: Option<&str>) -> Level {
+    let known = Level::default();
+    match text.map(Level::parse) {
+        None => known,
+        Some(Ok(level)) => known.later(level),
+        Some(Err(error)) => {
+            p.add(
+                "images.sbat_level",
+                text.unwrap_or_default(),
+                error.to_string(),
+                "copy the list from shim's SbatLevel_Variable.txt",
+            );
+            known
+        }
+    }
 }
 
 pub(super) fn port(p: &mut Problems, key: &'static str, value: Option<i64>) -> u16 {

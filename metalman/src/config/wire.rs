@@ -198,6 +198,11 @@ WireImages {
     /// Registries, as HOST or HOST:PORT, that are spoken to without TLS; no other is
     #[arg(long = "images-plain-http-hosts", id = "images.plain_http_hosts", value_name = "HOST", value_delimiter = ',')]
     plain_http_hosts: Vec<String>,
+    /// Lowest SBAT generations of boot loaders that are not reported as revoked, such as
+    /// "sbat,1,2025051000 shim,4 grub,5" [default: the later of the list built in and the one in
+    /// the image's shim]
+    #[arg(long = "images-sbat-level", id = "images.sbat_level", value_name = "LEVEL")]
+    sbat_level: String,
 }}
 
 table! {
@@ -284,6 +289,7 @@ pub(super) fn defaults() -> WireConfig {
         },
         images: WireImages {
             plain_http_hosts: Some(Vec::new()),
+            sbat_level: None,
         },
         tftp: WireTftp { port: Some(69) },
         http: WireHttp { port: Some(8880) },

@@ -31,6 +31,8 @@ pub struct MachineView<'a> {
     pub boot: Option<(&'a str, &'a str, &'a str, Timestamp)>,
     /// What another Machine disputes.
     pub conflict: Option<&'a str>,
+    /// Whether its boot loaders are above the revocation level, and which they are.
+    pub loaders: Option<(bool, &'a str)>,
     /// Counters that have been followed.
     pub counters: Option<OperationCounters>,
 }
@@ -152,6 +154,21 @@ fn conditions(view: &MachineView<'_>, generation: Option<i64>, now: Timestamp) -
         now,
         generation,
     ));
+    if let Some((is_current, message)) = view.loaders {
+        let (verdict, reason) = if is_current {
+            ("True", "NotRevoked")
+        } else {
+            ("False", "Revoked")
+        };
+        conditions.push(condition(
+            "BootLoadersCurrent",
+            verdict,
+            reason,
+            message,
+            now,
+            generation,
+        ));
+    }
     if let Some((name, target)) = view.target
         && target.kind == OperationKind::HostReplace
     {

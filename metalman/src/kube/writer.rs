@@ -311,6 +311,7 @@ impl Writer {
         let boot = self.store.boots().latest(name).await?;
         let memory = self.site.memory(name);
         let conflict = self.site.conflict_of(name);
+        let loaders = self.site.loader_verdict(name);
         let view = MachineView {
             power: memory.power.as_ref(),
             trouble: memory.trouble.as_ref(),
@@ -318,6 +319,9 @@ impl Writer {
             target,
             boot: boot.as_ref().map(told_boot),
             conflict: conflict.as_deref(),
+            loaders: loaders
+                .as_ref()
+                .map(|verdict| (verdict.is_current, verdict.message.as_str())),
             counters: self.followed(machine, shown.operations.unwrap_or_default()),
         };
         let wanted = machine_status(&view, &shown, machine.metadata.generation, now);

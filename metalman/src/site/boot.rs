@@ -191,7 +191,9 @@ impl BootView {
         let resolved = self
             .images
             .remembered(&reference, architecture(pxe.architecture))?;
-        self.images.get(&resolved.digest)
+        let image = self.images.get(&resolved.digest)?;
+        self.site.loaders().learn(&image);
+        Some(image)
     }
 }
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use netboot::event::BootEvent;
+use netboot::event::{BootEvent, BootEventKind};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::collapse::Collapser;
-use super::refusal::Watch;
+use super::refusal::{Watch, is_loader};
 use crate::clock;
 use crate::store::{Observed, Store, StoreError};
 
@@ -31,6 +31,8 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// Names the operation that runs on a machine, to be noted with its entries. Must not block.
 pub type RunningOperation = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+/// Says which generation the boot loader in this file of a machine is. Must not block.
+pub type LoaderWords = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
 
 /// The queue's near end; cheap to clone.
 #[derive(Debug, Clone)]
@@ -45,6 +47,7 @@ pub struct RecorderTask {
     store: Store,
     queue: mpsc::Receiver<BootEvent>,
     running: RunningOperation,
+    loader_words: Option<LoaderWords>,
     dropped: Arc<AtomicU64>,
     written: watch::Sender<u64>,
     collapser: Collapser,
@@ -74,6 +77,7 @@ impl Recorder {
             store,
             queue: receiver,
             running,
+            loader_words: None,
             dropped,
             written: written_sender,
             collapser: Collapser::default(),
@@ -101,6 +105,13 @@ impl Recorder {
 }
 
 impl RecorderTask {
+    /// Has served boot loaders told with their generation.
+    #[must_use]
+    pub fn with_loader_words(mut self, words: LoaderWords) -> Self {
+        self.loader_words = Some(words);
+        self
+    }
+
     /// Writes until `stop` is cancelled, then writes what is left and returns.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut batches = interval(BATCH_EVERY);
@@ -139,9 +150,30 @@ impl RecorderTask {
         let mut observed = Observed::default();
         for event in events.drain(..) {
             self.loaders.push(&event, &mut observed);
+            let before = observed.timeline.len();
             self.collapser.push(&event, &mut observed);
+            if let Some(words) = self.loader_words(&event)
+                && observed.timeline.len() > before
+                && let Some(line) = observed.timeline.last_mut()
+            {
+                line.text.push_str(&words);
+            }
         }
         observed
+    }
+
+    /// `; SBAT …` for an event that served a boot loader.
+    fn loader_words(&self, event: &BootEvent) -> Option<String> {
+        let (BootEventKind::TftpDone { file, .. }
+        | BootEventKind::HttpDone {
+            file, status: 200, ..
+        }) = &event.kind
+        else {
+            return None;
+        };
+        let machine = event.machine.as_deref().filter(|_| is_loader(file))?;
+        let words = self.loader_words.as_ref()?(machine, file)?;
+        Some(format!("; SBAT {words}"))
     }
 
     /// Writes a batch; while the database is away, tries again until it is back or `stop`.
@@ -199,7 +231,6 @@ fn cause(error: &StoreError) -> String {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use netboot::event::BootEventKind;
     use tokio::task::JoinSet;
 
     use super::*;

@@ -167,8 +167,10 @@ fn name_of(path: &str) -> &str {
 }
 
 /// Whether this is a program for firmware, and not the data that shim asks for.
-fn is_loader(file: &str) -> bool {
-    file.ends_with(".efi")
+pub(super) fn is_loader(path: &str) -> bool {
+    let file = name_of(path);
+    let extension = file.rsplit_once('.').map(|(_, extension)| extension);
+    extension.is_some_and(|extension| extension.eq_ignore_ascii_case("efi"))
         && !file.starts_with("revocations")
         && !file.starts_with("shim_certificate")
 }
@@ -188,17 +190,16 @@ fn tell(
         Some(_) | None => "firmware".to_owned(),
     };
     let then = match sign {
-        Sign::AskedAgain => "the firmware asked for an address again".to_owned(),
-        Sign::Silence => format!("nothing was asked for {} s", SILENCE.as_secs()),
+        Sign::AskedAgain => "it asked for an address again".to_owned(),
+        Sign::Silence => format!("nothing asked for {} s", SILENCE.as_secs()),
     };
     let check = if is_first {
-        "is its signer in the machine's db, and its hash not in dbx?"
+        "its signer must be in db, its hash not in dbx"
     } else {
-        "is its signer in db, in MokList or in shim itself, and its SBAT level not revoked?"
+        "its signer must be in db, MokList or shim, its SBAT level not revoked"
     };
     let text = format!(
-        "{by} fetched {file} completely but did not start it ({then}): Secure Boot refused its \
-         signature? {check}"
+        "{by} fetched {file} but did not start it ({then}): signature refused by Secure Boot? {check}"
     );
     let detail = json!({
         "kind": "loaderRefused",

@@ -181,12 +181,12 @@ pub(super) async fn evidence_is_newer_than_the_start(store: &Store) {
         .expect("appended: the database knows every kind");
     let newer = store
         .evidence()
-        .since("node-1", at(9))
+        .since("node-1", at(10))
         .await
         .expect("lists");
     assert_eq!(
         newer.iter().map(|fact| fact.at).collect::<Vec<_>>(),
-        [at(10), at(11)]
+        [at(11), at(12)]
     );
     let kinds: Vec<_> = newer.iter().map(|fact| fact.kind).collect();
     assert_eq!(kinds, &EvidenceKind::ALL[10..]);

@@ -132,9 +132,8 @@ fn firmware_that_asks_again_refused_the_first_loader() {
     assert_eq!(
         story.told(),
         [
-            "firmware fetched shimx64.efi completely but did not start it (the firmware asked for \
-             an address again): Secure Boot refused its signature? is its signer in the machine's \
-             db, and its hash not in dbx?"
+            "firmware fetched shimx64.efi but did not start it (it asked for an address again): \
+             signature refused by Secure Boot? its signer must be in db, its hash not in dbx"
         ]
     );
     assert_eq!(story.seen.evidence[0].kind, EvidenceKind::LoaderRefused);
@@ -155,9 +154,9 @@ fn shim_that_falls_silent_refused_grub() {
     assert_eq!(
         story.told(),
         [
-            "shimx64.efi fetched grubx64.efi completely but did not start it (nothing was asked \
-             for 30 s): Secure Boot refused its signature? is its signer in db, in MokList or in \
-             shim itself, and its SBAT level not revoked?"
+            "shimx64.efi fetched grubx64.efi but did not start it (nothing asked for 30 s): \
+             signature refused by Secure Boot? its signer must be in db, MokList or shim, its SBAT \
+             level not revoked"
         ]
     );
 }

@@ -1,0 +1,1 @@
+DROP TABLE evidence_before_0030;

@@ -1,0 +1,1 @@
+CREATE INDEX evidence_machine_kind ON evidence (machine, kind, id);
