@@ -77,6 +77,19 @@ Examples:
   curl -s http://127.0.0.1:20999/counters
 Every name of a rule and every request of the admin plane is in README.md beside the source.";
 
+/// Lets this process have as many open files as it may: a fleet needs one for each BMC and each connection.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let args = Args::parse();
@@ -84,6 +97,7 @@ pub fn main() -> ExitCode {
         .with_env_filter(EnvFilter::new(&args.log))
         .with_writer(io::stderr)
         .init();
+    raise_file_limit();
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

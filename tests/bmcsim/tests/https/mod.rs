@@ -97,6 +97,11 @@ pub(crate) async fn read(request: reqwest::RequestBuilder) -> reqwest::Result<An
 
 /// A client that takes every certificate and waits two seconds at most.
 pub(crate) fn client() -> reqwest::Client {
+    patient(Duration::from_secs(2))
+}
+
+/// A client that takes every certificate.
+pub(crate) fn patient(timeout: Duration) -> reqwest::Client {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -108,7 +113,7 @@ pub(crate) fn client() -> reqwest::Client {
         .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(2))
+        .timeout(timeout)
         .tls_info(true)
         .build()
         .unwrap()
