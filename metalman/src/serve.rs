@@ -47,7 +47,7 @@ use crate::{
     standalone::http as tls,
     store::Store,
     supervisor::{self, Supervisor},
-    timeline::Recorder,
+    timeline::{Recorder, RecorderTask},
     web,
 };
 
@@ -107,15 +107,7 @@ pub async fn run(config: Config) -> Result<()> {
         .context("load the install tokens")?;
 
     // What is seen at boot: queued by many, written by one task that outlives them.
-    let named = site.clone();
-    let (recorder, recorder_task) = Recorder::new(
-        store.clone(),
-        Arc::new(move |machine| named.running_operation(machine)),
-    );
-    let described = site.clone();
-    let recorder_task = recorder_task.with_loader_words(Arc::new(move |machine, file| {
-        described.loader_words(machine, file)
-    }));
+    let (recorder, recorder_task) = recorder(&store, &site);
     metrics.register_timeline(recorder.clone());
     let stop = supervisor.foundation_stop_token();
     supervisor.start_foundation("recorder", async move {
@@ -152,6 +144,17 @@ pub async fn run(config: Config) -> Result<()> {
     ended?;
     info!("metalman stopped");
     Ok(())
+}
+
+/// The recorder, which asks the site for the operation that runs and for the generation of loaders.
+fn recorder(store: &Store, site: &Arc<Site>) -> (Recorder, RecorderTask) {
+    let (named, described) = (site.clone(), site.clone());
+    let (recorder, task) = Recorder::new(
+        store.clone(),
+        Arc::new(move |machine| named.running_operation(machine)),
+    );
+    let words = move |machine: &str, file: &str| described.loader_words(machine, file);
+    (recorder, task.with_loader_words(Arc::new(words)))
 }
 
 /// What has been opened, for those who start with it.
