@@ -33,7 +33,7 @@ second_segment() {
     join "$ROUTER" segment br1 10.78.0.1/24
     ip netns exec "$ROUTER" sysctl -qw net.ipv4.ip_forward=1
     ip -n "$METALMAN_LAB_NAMESPACE" route add 10.78.0.0/24 via 10.77.0.254
-    beside "$ROUTER" relay dhcrelay -4 -d -i segment -i uplink 10.77.0.1
+    beside "$ROUTER" relay dhcrelay -4 -d -id segment -iu uplink 10.77.0.1
 }
 
 # rogue_server [DNSMASQ-OPTION…]: a DHCP server nobody asked for, on the machines' segment.
