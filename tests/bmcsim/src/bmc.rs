@@ -41,6 +41,8 @@ pub enum Power {
 pub(crate) struct State {
     pub(crate) power: Power,
     pub(crate) boot: BootOverride,
+    /// An override that waits for a reset, see [`Profile::settings_apply_on_reset`].
+    pub(crate) pending_boot: Option<BootOverride>,
     pub(crate) boot_order: Option<Vec<String>>,
     /// What was written to resources, by path: merge patches.
     pub(crate) written: BTreeMap<String, Value>,
@@ -52,6 +54,28 @@ pub(crate) struct State {
     pub(crate) habits: Habits,
     pub(crate) log: Log,
     pub(crate) counters: Counters,
+}
+
+impl State {
+    /// Pending BIOS attributes become the current ones.
+    fn settle_bios(&mut self) {
+        let is_pending = |path: &String| path.contains("/Bios/");
+        let pending: Vec<String> = self
+            .written
+            .keys()
+            .filter(|path| is_pending(path))
+            .cloned()
+            .collect();
+        for path in pending {
+            let Some((system, _)) = path.split_once("/Bios/") else {
+                continue;
+            };
+            let bios = format!("{system}/Bios");
+            if let Some(patch) = self.written.remove(&path) {
+                faults::merge(self.written.entry(bios).or_insert(Value::Null), &patch);
+            }
+        }
+    }
 }
 
 /// A BMC. Shared by its service, its machine task and the admin plane.
@@ -110,6 +134,7 @@ impl Bmc {
                     Power::Off
                 },
                 boot: BootOverride::default(),
+                pending_boot: None,
                 boot_order: None,
                 written: BTreeMap::new(),
                 accounts: Accounts::new(&config.user, &config.password),
@@ -302,10 +327,17 @@ impl Bmc {
         state.log.power(event);
     }
 
-    /// What the launch that follows boots; uses up an override of one boot.
-    pub(crate) fn take_boot(&self) -> BootChoice {
+    /// What the launch that follows boots; uses up an override of one boot, and what waited for a reset now counts.
+    pub(crate) fn take_boot(&self, by_force: bool) -> BootChoice {
         let mut state = self.state();
-        let (choice, rest) = state.boot.launched();
+        if by_force && let Some(pending) = state.pending_boot.take() {
+            state.boot = pending;
+        }
+        state.settle_bios();
+        let (choice, mut rest) = state.boot.launched();
+        if self.profile.keeps_spent_target {
+            rest.target.clone_from(&state.boot.target);
+        }
         if !state.habits.keeps_override {
             state.boot = rest;
         }

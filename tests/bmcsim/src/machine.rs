@@ -24,6 +24,8 @@ pub enum ResetType {
     ForceRestart,
     PowerCycle,
     PushPowerButton,
+    /// Tells the operating system that something is wrong; the machine stays on.
+    Nmi,
 }
 
 impl ResetType {
@@ -47,6 +49,7 @@ impl ResetType {
             Self::ForceRestart => "ForceRestart",
             Self::PowerCycle => "PowerCycle",
             Self::PushPowerButton => "PushPowerButton",
+            Self::Nmi => "Nmi",
         }
     }
 }
@@ -79,6 +82,8 @@ fn decide(reset: ResetType, power: Power, refuses_restart: bool) -> Step {
         (ResetType::On | ResetType::ForceOn | ResetType::PushPowerButton, false) => Step::Launch,
         (ResetType::On | ResetType::ForceOn, true)
         | (ResetType::ForceOff | ResetType::GracefulShutdown, false) => Step::Nothing,
+        (ResetType::Nmi, true) => Step::Nothing,
+        (ResetType::Nmi, false) => Step::Conflict,
         (ResetType::ForceOff, true) => Step::Kill,
         (ResetType::GracefulShutdown | ResetType::PushPowerButton, true) => {
             Step::Press { then_launch: false }
@@ -170,7 +175,9 @@ async fn carry_out(bmc: &Bmc, backend: &mut dyn Backend, reset: ResetType, step:
 }
 
 async fn launch(bmc: &Bmc, backend: &mut dyn Backend, kind: PowerKind, cause: &str) {
-    let choice = bmc.take_boot();
+    // A restart from within leaves the firmware where it was.
+    let by_force = kind == PowerKind::On || cause == ResetType::ForceRestart.cause();
+    let choice = bmc.take_boot(by_force);
     match backend.launch(choice).await {
         Ok(()) => bmc.record_power(Power::On, kind, cause, Some(choice)),
         Err(error) => {

@@ -83,6 +83,11 @@ pub struct Profile {
     pub lists_boot_enabled: bool,
     /// Where the boot override is changed.
     pub boot_place: BootPlace,
+    /// The override of the settings object counts from the next start of a machine that was off, or from a restart by
+    /// force; until then only the settings object shows it.
+    pub settings_apply_on_reset: bool,
+    /// A one-time override that is spent leaves its target behind, with `Disabled`.
+    pub keeps_spent_target: bool,
     /// How many sessions may be open; `None`: there is no SessionService.
     pub session_limit: Option<usize>,
     /// Seconds without a request after which a session is gone.
@@ -101,6 +106,8 @@ pub struct Profile {
     pub page: usize,
     /// Refuses `Inserted` and `WriteProtected` when media are inserted.
     pub refuses_media_flags: bool,
+    /// Shows only the action that is possible: insert when empty, eject when not.
+    pub hides_media_actions: bool,
     /// Goes on showing the name of an image that was ejected.
     pub keeps_image_name: bool,
     /// NICs and drives of a machine that does not say what it has.
@@ -129,6 +136,8 @@ impl Default for Profile {
             lists_boot_targets: true,
             lists_boot_enabled: true,
             boot_place: BootPlace::System,
+            settings_apply_on_reset: false,
+            keeps_spent_target: false,
             session_limit: Some(8),
             session_timeout_s: 1800,
             lockout: None,
@@ -138,6 +147,7 @@ impl Default for Profile {
             sel_newest_first: false,
             page: 50,
             refuses_media_flags: false,
+            hides_media_actions: false,
             keeps_image_name: false,
             nics: 2,
             drives: 2,

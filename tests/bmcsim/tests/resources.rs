@@ -251,6 +251,48 @@ async fn properties_are_changed_or_refused_by_name() {
 }
 
 #[tokio::test]
+async fn pending_settings_count_from_the_next_reset_by_force() {
+    let rig = Rig::new(Profile {
+        settings_apply_on_reset: true,
+        etag: bmcsim::EtagMode::Strong,
+        ..Profile::named("ami").unwrap()
+    })
+    .await;
+    let pxe =
+        json!({"Boot": {"BootSourceOverrideTarget": "Pxe", "BootSourceOverrideEnabled": "Once"}});
+    assert_eq!(
+        rig.send("PATCH", "Systems/DGX", pxe.clone()).await.status,
+        400
+    );
+    assert_eq!(rig.send("PATCH", "Systems/DGX/SD", pxe).await.status, 204);
+    let bios = json!({"Attributes": {"HttpDev1EnDis": "Disabled"}});
+    assert_eq!(
+        rig.send("PATCH", "Systems/DGX/Bios/SD", bios).await.status,
+        204
+    );
+    let target =
+        async |path: &str| rig.get(path).await.body["Boot"]["BootSourceOverrideTarget"].clone();
+    assert_eq!(
+        (target("Systems/DGX").await, target("Systems/DGX/SD").await),
+        (json!("None"), json!("Pxe"))
+    );
+    let attribute =
+        async || rig.get("Systems/DGX/Bios").await.body["Attributes"]["HttpDev1EnDis"].clone();
+    assert_eq!(attribute().await, "Enabled");
+    let on = json!({"ResetType": "On"});
+    rig.send("POST", "Systems/DGX/Actions/ComputerSystem.Reset", on)
+        .await;
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(2));
+    while rig.bmc.power() != bmcsim::Power::On {
+        tick.tick().await;
+    }
+    assert_eq!(rig.bmc.log().power[0].boot, Some(bmcsim::BootChoice::Pxe));
+    assert_eq!(attribute().await, "Disabled");
+    let pending = rig.get("Systems/DGX/Bios/SD").await.body["Attributes"].clone();
+    assert_eq!(pending, json!({}));
+}
+
+#[tokio::test]
 async fn accounts_come_change_and_go() {
     let rig = Rig::new(Profile::default()).await;
     let new = json!({"UserName": "op", "Password": "first", "RoleId": "Operator"});

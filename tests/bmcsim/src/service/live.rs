@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::view::Thing;
 use crate::bmc::{Bmc, Power, State};
+use crate::boot::BootOverride;
 use crate::clock;
 use crate::faults::merge;
 use crate::profile::{BootPlace, ResetTypes};
@@ -33,7 +34,16 @@ pub(super) fn add(body: &mut Value, bmc: &Bmc, state: &State, path: &str, live: 
             })
         }
         Live::System => system(body, bmc, state, path),
-        Live::Settings => json!({"Boot": boot(bmc, state, true)}),
+        Live::Settings => {
+            let waiting = state.pending_boot.as_ref().unwrap_or(&state.boot);
+            let mut boot = boot(bmc, waiting, true, true);
+            set(
+                &mut boot,
+                "BootOrder",
+                json!(boot_order(bmc, state, path.trim_end_matches("/SD"))),
+            );
+            json!({"Boot": boot})
+        }
         Live::ActionInfo => json!({"Parameters": [{
             "Name": "ResetType",
             "Required": true,
@@ -57,10 +67,29 @@ pub(super) fn add(body: &mut Value, bmc: &Bmc, state: &State, path: &str, live: 
             "#CertificateService.ReplaceCertificate": action("CertificateService.ReplaceCertificate"),
         }}),
         Live::Log => json!({"Actions": {"#LogService.ClearLog": action("LogService.ClearLog")}}),
-        Live::Media => json!({"Actions": {
-            "#VirtualMedia.InsertMedia": action("VirtualMedia.InsertMedia"),
-            "#VirtualMedia.EjectMedia": action("VirtualMedia.EjectMedia"),
-        }}),
+        Live::Media => {
+            let is_inserted = state
+                .written
+                .get(path)
+                .and_then(|written| written.get("Inserted"));
+            let is_inserted = is_inserted == Some(&json!(true));
+            let mut actions = json!({});
+            if !bmc.profile.hides_media_actions || !is_inserted {
+                set(
+                    &mut actions,
+                    "#VirtualMedia.InsertMedia",
+                    action("VirtualMedia.InsertMedia"),
+                );
+            }
+            if !bmc.profile.hides_media_actions || is_inserted {
+                set(
+                    &mut actions,
+                    "#VirtualMedia.EjectMedia",
+                    action("VirtualMedia.EjectMedia"),
+                );
+            }
+            json!({"Actions": actions})
+        }
     };
     merge(body, &added);
 }
@@ -103,7 +132,12 @@ fn system(body: &Value, bmc: &Bmc, state: &State, path: &str) -> Value {
     if let Some((property, value)) = listed {
         set(&mut reset, property, value);
     }
-    let mut own = boot(bmc, state, bmc.profile.lists_boot_targets);
+    let mut own = boot(
+        bmc,
+        &state.boot,
+        bmc.profile.lists_boot_targets,
+        bmc.profile.lists_boot_enabled,
+    );
     if bmc.tree.get(&format!("{path}/BootOptions")).is_some() {
         let options = format!("{path}/BootOptions");
         set(
@@ -154,8 +188,7 @@ pub(super) fn boot_order(bmc: &Bmc, state: &State, system: &str) -> Vec<String> 
     })
 }
 
-fn boot(bmc: &Bmc, state: &State, lists_targets: bool) -> Value {
-    let current = &state.boot;
+fn boot(bmc: &Bmc, current: &BootOverride, lists_targets: bool, lists_enabled: bool) -> Value {
     let mut boot = json!({
         "BootSourceOverrideEnabled": current.enabled,
         "BootSourceOverrideTarget": current.target,
@@ -171,7 +204,7 @@ fn boot(bmc: &Bmc, state: &State, lists_targets: bool) -> Value {
             json!(bmc.profile.boot_targets),
         );
     }
-    if bmc.profile.lists_boot_enabled {
+    if lists_enabled {
         set(
             &mut boot,
             "BootSourceOverrideEnabled@Redfish.AllowableValues",

@@ -49,7 +49,11 @@ pub(super) fn change(
             .transpose()?;
         if !asked.ignore && !fails {
             if let Some((choice, order)) = changed {
-                state.boot = choice;
+                if bmc.profile.settings_apply_on_reset {
+                    state.pending_boot = Some(choice);
+                } else {
+                    state.boot = choice;
+                }
                 state.boot_order = order.or(state.boot_order.take());
             }
             if !plain.is_empty() {
@@ -215,8 +219,8 @@ fn new_boot(bmc: &Bmc, state: &State, path: &str, wanted: &Value) -> Result<NewB
             return Err(not_writable(other, &json!({})));
         }
     }
-    let patched = state
-        .boot
+    let shown = state.pending_boot.as_ref().unwrap_or(&state.boot);
+    let patched = shown
         .patched(&own, &bmc.profile.boot_targets, &bmc.profile.boot_enabled)
         .map_err(|refusal| Refusal::bad("PropertyValueNotInList", refusal.to_string()))?;
     Ok((patched, order))
