@@ -149,7 +149,7 @@ pub(crate) fn fit(wanted: &BootOverride, offered: &Boot) -> Result<BootOverride,
 }
 
 /// The PATCH body that sets `wanted`.
-pub(crate) fn set_body(wanted: &BootOverride) -> Value {
+fn set_body(wanted: &BootOverride) -> Value {
     let mut boot = json!({
         "BootSourceOverrideTarget": wanted.target,
         "BootSourceOverrideEnabled": wanted.enabled,
@@ -161,6 +161,20 @@ pub(crate) fn set_body(wanted: &BootOverride) -> Value {
         insert(&mut boot, "HttpBootUri", json!(uri));
     }
     json!({ "Boot": boot })
+}
+
+/// The PATCH bodies that set `wanted`, to be tried in this order while the BMC refuses them: all at
+/// once, then without the mode, which some BMCs will not have changed beside the target.
+pub(crate) fn set_bodies(wanted: &BootOverride) -> Vec<Value> {
+    let mut bodies = vec![set_body(wanted)];
+    if wanted.mode.is_some() {
+        let without_mode = BootOverride {
+            mode: None,
+            ..wanted.clone()
+        };
+        bodies.push(set_body(&without_mode));
+    }
+    bodies
 }
 
 /// The PATCH bodies that clear an override, to be tried in this order while the BMC refuses them

@@ -8,7 +8,8 @@ use http::Method;
 use crate::error::Error;
 use crate::model::{Messages, error_in_success};
 use crate::operation::Operation;
-use crate::transport::Response;
+use crate::quirks;
+use crate::wire::Response;
 
 /// Judges an answer to `operation` on `path`. 401 is judged by the session before it comes here;
 /// one that still arrives is a denial, not a wrong password.
@@ -19,8 +20,6 @@ pub(crate) fn check(
     response: Response,
 ) -> Result<Response, Error> {
     let status = response.status.as_u16();
-    let messages = Messages::parse(&response.body);
-    let message = messages.text.clone();
     if response.status.is_success() {
         if method == Method::GET && status != 202 && !response.body.is_object() {
             return Err(Error::InvalidResponse {
@@ -45,13 +44,18 @@ pub(crate) fn check(
         });
     }
     let retry_after = response.retry_after();
-    if ["SessionLimitExceeded", "RAC0218"]
-        .iter()
-        .any(|key| messages.has(key))
-    {
+    let messages = Messages::parse(&response.body);
+    let message = messages.text.clone();
+    if quirks::is_session_limit(&messages) {
         return Err(Error::SessionLimit {
             retry_after,
             message,
+        });
+    }
+    if messages.has("PasswordChangeRequired") {
+        return Err(Error::PasswordChangeRequired {
+            operation,
+            account: messages.account,
         });
     }
     Err(match status {
@@ -127,6 +131,18 @@ mod tests {
         }
         assert!(judge(204, Value::Null).is_ok());
         assert!(judge(202, Value::Null).is_ok());
+    }
+
+    #[test]
+    fn demanded_password_change_names_the_account() {
+        let body = json!({"error": {"@Message.ExtendedInfo": [{
+            "MessageId": "Base.1.8.PasswordChangeRequired",
+            "MessageArgs": ["/redfish/v1/AccountService/Accounts/1"],
+        }]}});
+        let Error::PasswordChangeRequired { account, .. } = judge(403, body).unwrap_err() else {
+            panic!("another error");
+        };
+        assert_eq!(account.as_deref(), Some("/redfish/v1/AccountService/Accounts/1"));
     }
 
     #[test]

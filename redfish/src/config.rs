@@ -6,19 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::tls::Fingerprint;
-
-/// How the BMC's certificate is judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsTrust {
-    /// Accept the first certificate seen by this client and hold on to it. The owner stores
-    /// [`crate::Client::observed_fingerprint`] and pins it from then on.
-    FirstUse,
-    /// Only the certificate with this fingerprint.
-    Pin(Fingerprint),
-    /// No TLS at all; the only mode in which an `http://` address is accepted.
-    Plaintext,
-}
+use crate::trust::TlsTrust;
 
 /// Bounds of waiting. All are wall time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +15,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// One HTTP request from first byte to last.
     pub request: Duration,
+    /// One request that BMCs take long over by nature, such as attaching an image.
+    pub slow_request: Duration,
     /// Deletion of the session in `close`.
     pub logout: Duration,
     /// How long a written setting may take until it can be read back.
@@ -44,6 +34,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(10),
             request: Duration::from_secs(30),
+            slow_request: Duration::from_mins(2),
             logout: Duration::from_secs(2),
             read_back: Duration::from_secs(10),
             task: Duration::from_mins(2),

@@ -9,8 +9,8 @@ use crate::{
     boot::{BootOverride, BootSourceOverrideTarget},
     discovery::choose_system,
     model::{
-        Messages, ServiceRoot, System, TaskOutcome, error_in_success, link, members,
-        reset_types_of_action_info, task_outcome,
+        Messages, ServiceRoot, System, TaskOutcome, action_parameter, error_in_success, link,
+        members, task_outcome,
     },
     power::{ResetPlan, ResetType, choose_reset},
 };
@@ -31,10 +31,12 @@ pub fn models(data: &[u8]) {
     for member in members(&body) {
         fit(Some(&member));
     }
-    let words = reset_types_of_action_info(&body);
+    let words = action_parameter(&body, "ResetType", ResetType::parse);
     let status = 200 + u16::from(*status);
     match task_outcome(status, &body) {
-        TaskOutcome::Running { state } => assert!(!state.is_empty(), "runs in no state"),
+        TaskOutcome::Running { state } | TaskOutcome::Waiting { state } => {
+            assert!(!state.is_empty(), "runs in no state");
+        }
         TaskOutcome::Failed { state, .. } => assert!(!state.is_empty(), "failed in no state"),
         TaskOutcome::Done => {}
     }

@@ -6,6 +6,7 @@
 //! Invariant: an answer of a BMC is never taken as proof. A write that can be read back is read
 //! back, and everything a BMC sends is parsed leniently, bounded, and without panics.
 
+mod bios_dialect;
 mod boot;
 mod call;
 mod client;
@@ -21,19 +22,26 @@ mod power;
 mod quirks;
 mod session;
 mod task;
-mod tls;
-mod transport;
+mod trust;
+mod wire;
 mod words;
 
 pub use boot::{
     BootOverride, BootSourceOverrideEnabled, BootSourceOverrideMode, BootSourceOverrideTarget,
 };
-pub use client::Client;
-pub use config::{ClientConfig, Timeouts, TlsTrust};
+pub use client::{
+    BiosSettings, Client, Consoles, HttpBootReport, HttpBootWay, StaticAddress,
+};
+pub use config::{ClientConfig, Timeouts};
 pub use discovery::{SystemRefusal, choose_system};
 pub use error::Error;
-pub use model::{Boot, ServiceRoot, System};
+pub use model::{
+    Account, Boot, BootOption, Console, Drive, EventLog, Firmware, Interface, Inventory,
+    LockoutPolicy, LogEntry, Manager, MemoryModule, PowerSupply, Processor, Reading, Sensors,
+    ServiceRoot, System, VirtualMedia, promote,
+};
 pub use operation::Operation;
 pub use power::{PowerState, ResetPlan, ResetReport, ResetType, choose_reset};
 pub use quirks::Platform;
-pub use tls::{Fingerprint, FingerprintError};
+pub use trust::{Authority, AuthorityError, Certificate, Fingerprint, FingerprintError, TlsTrust};
+pub use wire::WireError;

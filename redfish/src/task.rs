@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::model::{TaskOutcome, link, task_outcome};
 use crate::operation::Operation;
 use crate::session::Ask;
-use crate::transport::Response;
+use crate::wire::Response;
 
 /// Longest pause between two polls.
 const PAUSE_LIMIT: Duration = Duration::from_secs(10);
@@ -57,7 +57,12 @@ pub(crate) async fn follow(
                         message,
                     });
                 }
-                TaskOutcome::Running { state } => state,
+                // Changes for the next boot wait for it.
+                TaskOutcome::Waiting { state } if operation == Operation::SetBios => {
+                    tracing::debug!(state, "task waits for the next boot");
+                    return Ok(());
+                }
+                TaskOutcome::Running { state } | TaskOutcome::Waiting { state } => state,
             }
         } else if matches!(status, 429 | 503) {
             "Unknown".to_owned()

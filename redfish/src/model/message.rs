@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::json::text;
 
+const ANNOTATION: &str = "@Message.ExtendedInfo";
 /// Messages kept of one answer.
 const MESSAGE_LIMIT: usize = 3;
 /// Length of the joined text, in characters.
@@ -17,6 +18,8 @@ pub(crate) struct Messages {
     /// Readable text; empty if the BMC said nothing.
     pub(crate) text: String,
     ids: Vec<String>,
+    /// Arguments of a demanded password change: the path of the account.
+    pub(crate) account: Option<String>,
 }
 
 impl Messages {
@@ -28,11 +31,28 @@ impl Messages {
             body.get("@Message.ExtendedInfo"),
             body.get("Messages"),
         ];
+        let about_members = error
+            .into_iter()
+            .chain([body])
+            .filter_map(Value::as_object)
+            .flatten()
+            .filter(|(name, _)| name.len() > ANNOTATION.len() && name.ends_with(ANNOTATION));
+        let lists = lists
+            .into_iter()
+            .flatten()
+            .chain(about_members.map(|(_, list)| list));
+        let mut account = None;
         let mut ids = Vec::new();
         let mut texts: Vec<String> = Vec::new();
-        for message in lists.into_iter().flatten().flat_map(as_list) {
-            ids.extend(text(message, "MessageId"));
-            let said = text(message, "Message").or_else(|| text(message, "MessageId"));
+        for message in lists.flat_map(as_list) {
+            let id = text(message, "MessageId");
+            if id.as_deref().is_some_and(is_password_change) {
+                account = first_argument(message);
+            }
+            ids.extend(id);
+            let said = text(message, "Message")
+                .map(|said| filled(&said, message))
+                .or_else(|| text(message, "MessageId"));
             if let Some(said) = said.filter(|said| !texts.contains(said)) {
                 texts.push(match text(message, "Resolution") {
                     Some(cure) if !cure.eq_ignore_ascii_case("none") && cure != "None." => {
@@ -52,6 +72,7 @@ impl Messages {
         Self {
             text: bounded(&texts.join(" ")),
             ids,
+            account,
         }
     }
 
@@ -61,6 +82,33 @@ impl Messages {
             .iter()
             .any(|id| id.rsplit('.').next().is_some_and(|last| last == key))
     }
+}
+
+fn is_password_change(id: &str) -> bool {
+    id.rsplit('.').next() == Some("PasswordChangeRequired")
+}
+
+fn first_argument(message: &Value) -> Option<String> {
+    let first = message.get("MessageArgs")?.as_array()?.first()?.as_str()?;
+    first.starts_with('/').then(|| first.to_owned())
+}
+
+/// Puts `MessageArgs` where a BMC left the placeholders of its registry in the text.
+fn filled(said: &str, message: &Value) -> String {
+    let arguments = message.get("MessageArgs").and_then(Value::as_array);
+    let mut text: String = said.chars().take(TEXT_LIMIT).collect();
+    for (index, argument) in arguments.into_iter().flatten().enumerate().take(9) {
+        let place = format!("%{}", index.saturating_add(1));
+        if let Some(argument) = argument.as_str()
+            && text.contains(&place)
+        {
+            let argument: String = argument.chars().take(TEXT_LIMIT).collect();
+            text = text.replace(&place, &argument);
+            // Arguments may hold placeholders themselves.
+            text = text.chars().take(TEXT_LIMIT).collect();
+        }
+    }
+    text
 }
 
 /// The text of an error that hides behind a good status: an `error` object whose messages are not

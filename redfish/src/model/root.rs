@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::json::{link, text};
+use super::json::{flag, link, text};
 
 /// The service root, read without credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +21,12 @@ pub struct ServiceRoot {
     pub systems: Option<String>,
     /// Path where sessions are created.
     pub sessions: Option<String>,
+    pub(crate) managers: Option<String>,
+    pub(crate) chassis: Option<String>,
+    pub(crate) accounts: Option<String>,
+    pub(crate) updates: Option<String>,
+    /// Whether `$expand` is offered.
+    pub(crate) expands: bool,
 }
 
 impl ServiceRoot {
@@ -45,6 +51,15 @@ impl ServiceRoot {
             uuid: text(body, "UUID"),
             systems: link(body, "Systems"),
             sessions,
+            managers: link(body, "Managers"),
+            chassis: link(body, "Chassis"),
+            accounts: link(body, "AccountService"),
+            updates: link(body, "UpdateService"),
+            expands: body
+                .get("ProtocolFeaturesSupported")
+                .and_then(|features| features.get("ExpandQuery"))
+                .and_then(|expand| flag(expand, "NoLinks"))
+                .unwrap_or(false),
         }
     }
 }

@@ -2,14 +2,15 @@
 
 use serde_json::Value;
 
-use super::json::{link, text, word_list};
+use super::json::{flag, health, id, items, link, links, number, text, text_in, word_list, words};
+use super::manager::Console;
 use crate::boot::{
     BootOverride, BootSourceOverrideEnabled, BootSourceOverrideMode, BootSourceOverrideTarget,
 };
 use crate::power::{PowerState, ResetType};
 
 /// A computer system as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct System {
     /// Path of the resource.
     pub odata_id: String,
@@ -24,8 +25,17 @@ pub struct System {
     pub manufacturer: Option<String>,
     pub model: Option<String>,
     pub bios_version: Option<String>,
+    pub sku: Option<String>,
+    /// `MemorySummary.TotalSystemMemoryGiB`.
+    pub memory_gib: Option<f64>,
+    /// `BootProgress.LastState`, how far the firmware or the OS has come.
+    pub boot_progress: Option<String>,
+    /// `LastResetTime`, as the BMC writes it.
+    pub last_reset_time: Option<String>,
     /// `Status.Health`.
     pub health: Option<String>,
+    pub graphical_console: Option<Console>,
+    pub serial_console: Option<Console>,
     /// Reset types the BMC offers, listed inline or in ActionInfo; empty if it does not say.
     pub reset_types: Vec<ResetType>,
     /// Where `ComputerSystem.Reset` is posted to.
@@ -33,7 +43,67 @@ pub struct System {
     pub(crate) reset_action_info: Option<String>,
     /// `@Redfish.Settings`: where changes for the next boot are written, if not here.
     pub(crate) settings: Option<String>,
+    pub(crate) links: Links,
+    pub(crate) indicator: Indicator,
     pub(crate) etag: Option<String>,
+}
+
+/// Where a system leads to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Links {
+    pub(crate) managers: Vec<String>,
+    pub(crate) chassis: Vec<String>,
+    pub(crate) bios: Option<String>,
+    pub(crate) boot_options: Option<String>,
+    pub(crate) processors: Option<String>,
+    pub(crate) memory: Option<String>,
+    pub(crate) storage: Option<String>,
+    pub(crate) simple_storage: Option<String>,
+    pub(crate) interfaces: Option<String>,
+    pub(crate) log_services: Option<String>,
+    pub(crate) virtual_media: Option<String>,
+}
+
+impl Links {
+    fn parse(body: &Value) -> Self {
+        let to = body.get("Links").unwrap_or(&Value::Null);
+        Self {
+            managers: links(to, "ManagedBy"),
+            chassis: links(to, "Chassis"),
+            bios: link(body, "Bios"),
+            boot_options: body
+                .get("Boot")
+                .and_then(|boot| link(boot, "BootOptions")),
+            processors: link(body, "Processors"),
+            memory: link(body, "Memory"),
+            storage: link(body, "Storage"),
+            simple_storage: link(body, "SimpleStorage"),
+            interfaces: link(body, "EthernetInterfaces"),
+            log_services: link(body, "LogServices"),
+            virtual_media: link(body, "VirtualMedia"),
+        }
+    }
+}
+
+/// The lamp that tells a machine from its neighbours, as a resource reports it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Indicator {
+    /// `LocationIndicatorActive`.
+    pub(crate) active: Option<bool>,
+    /// `IndicatorLED`.
+    pub(crate) led: Option<String>,
+    /// Values the LED accepts; empty if it does not say.
+    pub(crate) led_values: Vec<String>,
+}
+
+impl Indicator {
+    pub(crate) fn parse(body: &Value) -> Self {
+        Self {
+            active: flag(body, "LocationIndicatorActive"),
+            led: text(body, "IndicatorLED"),
+            led_values: words(body.get("IndicatorLED@Redfish.AllowableValues")),
+        }
+    }
 }
 
 impl System {
@@ -41,13 +111,10 @@ impl System {
     /// body is no resource at all, or one without a name.
     pub(crate) fn parse(body: &Value, etag: Option<String>) -> Option<Self> {
         let odata_id = text(body, "@odata.id")?;
-        let last = odata_id
-            .trim_end_matches('/')
-            .rsplit('/')
-            .next()
-            .unwrap_or_default();
-        let named = || (!last.trim().is_empty()).then(|| last.to_owned());
-        let id = text(body, "Id").or_else(named)?;
+        let id = id(body);
+        if id.is_empty() {
+            return None;
+        }
         let reset = body
             .get("Actions")
             .and_then(|actions| actions.get("#ComputerSystem.Reset"));
@@ -65,7 +132,15 @@ impl System {
             manufacturer: text(body, "Manufacturer"),
             model: text(body, "Model"),
             bios_version: text(body, "BiosVersion"),
-            health: body.get("Status").and_then(|status| text(status, "Health")),
+            sku: text(body, "SKU"),
+            memory_gib: body
+                .get("MemorySummary")
+                .and_then(|summary| number(summary, "TotalSystemMemoryGiB")),
+            boot_progress: text_in(body, "BootProgress", "LastState"),
+            last_reset_time: text(body, "LastResetTime"),
+            health: health(body),
+            graphical_console: body.get("GraphicalConsole").and_then(Console::parse),
+            serial_console: body.get("SerialConsole").and_then(Console::parse),
             reset_types: word_list(
                 reset.and_then(|reset| reset.get("ResetType@Redfish.AllowableValues")),
                 ResetType::parse,
@@ -73,6 +148,8 @@ impl System {
             reset_target: reset.and_then(|reset| text(reset, "target")),
             reset_action_info: reset.and_then(|reset| link(reset, "@Redfish.ActionInfo")),
             settings: settings.and_then(|settings| link(settings, "SettingsObject")),
+            links: Links::parse(body),
+            indicator: Indicator::parse(body),
             etag: etag.or_else(|| text(body, "@odata.etag")),
             odata_id,
         })
@@ -97,6 +174,8 @@ pub struct Boot {
     pub reports_target: bool,
     /// Whether there is a mode to set.
     pub reports_mode: bool,
+    /// Whether there is an `HttpBootUri` to set.
+    pub reports_http_uri: bool,
     /// `BootOrder`, the persistent order.
     pub boot_order: Vec<String>,
 }
@@ -129,18 +208,27 @@ impl Boot {
             ),
             reports_target: boot.get("BootSourceOverrideTarget").is_some() || target_list.is_some(),
             reports_mode: mode.is_some() || allowed("BootSourceOverrideMode").is_some(),
-            boot_order: word_list(boot.get("BootOrder"), |word| Some(word.to_owned())),
+            reports_http_uri: boot.get("HttpBootUri").is_some(),
+            boot_order: words(boot.get("BootOrder")),
         }
     }
 }
 
-/// The reset types that an ActionInfo resource lists.
-pub(crate) fn reset_types_of_action_info(body: &Value) -> Vec<ResetType> {
-    let parameters = body.get("Parameters").and_then(Value::as_array);
-    parameters
-        .into_iter()
-        .flatten()
-        .filter(|parameter| text(parameter, "Name").is_some_and(|name| name == "ResetType"))
-        .flat_map(|parameter| word_list(parameter.get("AllowableValues"), ResetType::parse))
+/// The values that an ActionInfo resource lists for a parameter.
+pub(crate) fn action_parameter<T>(
+    body: &Value,
+    name: &str,
+    parse: impl Fn(&str) -> Option<T> + Copy,
+) -> Vec<T> {
+    items(body, "Parameters")
+        .filter(|parameter| text(parameter, "Name").is_some_and(|found| found == name))
+        .flat_map(|parameter| word_list(parameter.get("AllowableValues"), parse))
+        .collect()
+}
+
+/// The names of all parameters that an ActionInfo resource lists.
+pub(crate) fn action_parameters(body: &Value) -> Vec<String> {
+    items(body, "Parameters")
+        .filter_map(|parameter| text(parameter, "Name"))
         .collect()
 }

@@ -10,6 +10,8 @@ use super::message::Messages;
 pub(crate) enum TaskOutcome {
     /// Still going; the last state told.
     Running { state: String },
+    /// Not begun; the last state told.
+    Waiting { state: String },
     /// Ended well.
     Done,
     /// Ended badly.
@@ -20,7 +22,9 @@ pub(crate) enum TaskOutcome {
 /// a Task resource answers 200 all the time and says its state in the body. A monitor that is gone
 /// (404, 410) was removed after its end: how it ended is left to the read-back.
 pub(crate) fn task_outcome(status: u16, body: &Value) -> TaskOutcome {
-    let Some(state) = text(body, "TaskState") else {
+    // iDRAC answers some changes with a Dell job instead of a task.
+    let state = text(body, "TaskState").or_else(|| text(body, "JobState"));
+    let Some(state) = state else {
         return if status == 202 {
             TaskOutcome::Running {
                 state: "Running".to_owned(),
@@ -41,7 +45,9 @@ pub(crate) fn task_outcome(status: u16, body: &Value) -> TaskOutcome {
                 TaskOutcome::Done
             }
         }
-        "Exception" | "Killed" | "Cancelled" | "Interrupted" => TaskOutcome::Failed {
+        "Pending" | "New" | "Scheduled" | "Suspended" => TaskOutcome::Waiting { state },
+        "Exception" | "Killed" | "Cancelled" | "Interrupted" | "Failed" | "CompletedWithErrors"
+        | "RebootFailed" => TaskOutcome::Failed {
             state,
             message: Messages::parse(body).text,
         },

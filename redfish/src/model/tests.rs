@@ -93,7 +93,7 @@ fn action_info_lists_reset_types() {
         {"Name": "ResetType", "AllowableValues": ["ForceOff", "On"]},
     ]});
     assert_eq!(
-        reset_types_of_action_info(&body),
+        action_parameter(&body, "ResetType", ResetType::parse),
         [ResetType::ForceOff, ResetType::On]
     );
 }
@@ -160,7 +160,28 @@ proptest! {
         ServiceRoot::parse(&body);
         System::parse(&body, None);
         Boot::parse(&body);
-        reset_types_of_action_info(&body);
+        action_parameter(&body, "ResetType", ResetType::parse);
+        action_parameters(&body);
+        Processor::parse(&body);
+        MemoryModule::parse(&body);
+        Drive::parse(&body);
+        Interface::parse(&body);
+        Firmware::parse(&body);
+        Manager::parse(&body);
+        Chassis::parse(&body);
+        VirtualMedia::parse(&body, None);
+        Account::parse(&body, None);
+        LockoutPolicy::parse(&body);
+        BootOption::parse(&body).is_network();
+        LogEntry::parse(&body).age_key();
+        log_rank(&body);
+        sensors::old_temperatures(&body);
+        sensors::old_fans(&body);
+        sensors::old_power_watts(&body);
+        sensors::old_supplies(&body);
+        sensors::metric_temperatures(&body);
+        sensors::new_fan(&body);
+        sensors::sensor(&body);
         task_outcome(status, &body);
         error_in_success(&body);
         members(&body);

@@ -2,12 +2,15 @@
 //!
 //! Texts name the operation and its object; causes are `source()` and never repeated in the text.
 
+mod reaction;
+
 use std::time::Duration;
 
-use crate::boot::{BootOverride, BootSourceOverrideTarget};
+use crate::boot::BootSourceOverrideTarget;
 use crate::operation::Operation;
 use crate::power::ResetType;
-use crate::tls::Fingerprint;
+use crate::trust::Fingerprint;
+use crate::wire::WireError;
 
 /// Why a call to a BMC did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +25,7 @@ pub enum Error {
         bmc: String,
         operation: Operation,
         #[source]
-        source: reqwest::Error,
+        source: WireError,
     },
 
     /// No answer in time. A write may or may not have happened.
@@ -31,7 +34,7 @@ pub enum Error {
         bmc: String,
         operation: Operation,
         #[source]
-        source: reqwest::Error,
+        source: WireError,
     },
 
     /// The connection broke before the answer was complete. A write may or may not have happened.
@@ -40,7 +43,7 @@ pub enum Error {
         bmc: String,
         operation: Operation,
         #[source]
-        source: reqwest::Error,
+        source: WireError,
     },
 
     /// The leaf certificate is not the pinned one.
@@ -48,6 +51,14 @@ pub enum Error {
     CertificateMismatch {
         pinned: Fingerprint,
         found: Fingerprint,
+    },
+
+    /// No trusted authority issued the certificate for this BMC; nothing of the request was sent.
+    #[error("certificate of BMC {bmc} is not trusted")]
+    CertificateUntrusted {
+        bmc: String,
+        #[source]
+        source: WireError,
     },
 
     /// The BMC refused user and password. This client does not try them again.
@@ -60,6 +71,18 @@ pub enum Error {
         operation: Operation,
         message: String,
     },
+
+    /// The account has to change its password before it may do anything else.
+    #[error("BMC demands a new password for this account before {operation}")]
+    PasswordChangeRequired {
+        operation: Operation,
+        /// Path of the account, if the BMC says it.
+        account: Option<String>,
+    },
+
+    /// No account of this name can be seen by the one we use.
+    #[error("BMC shows no account {username:?}")]
+    AccountNotFound { username: String },
 
     /// All sessions of the BMC are taken.
     #[error("BMC has no free session{}", detail(message))]
@@ -158,10 +181,12 @@ pub enum Error {
     },
 
     /// The BMC accepted a setting, and reading it back shows something else.
-    #[error("BMC accepted boot override {wanted} and then reported {found}")]
+    #[error("BMC accepted {setting} {wanted} and then reported {found}")]
     NotApplied {
-        wanted: BootOverride,
-        found: BootOverride,
+        /// What was set, in words.
+        setting: &'static str,
+        wanted: String,
+        found: String,
     },
 
     /// The power state did not become what a substitute sequence needs.
@@ -179,113 +204,6 @@ pub enum Error {
     /// A task did not end in time. The write may still happen.
     #[error("task of {operation} did not end in time (last state {state})")]
     TaskTimedOut { operation: Operation, state: String },
-}
-
-impl Error {
-    /// Bounded, CamelCase reason for conditions and metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::InvalidConfig { .. } => "InvalidConfig",
-            Self::Unreachable { .. } => "BMCUnreachable",
-            Self::TimedOut { .. } => "BMCTimedOut",
-            Self::ConnectionLost { .. } => "BMCConnectionLost",
-            Self::CertificateMismatch { .. } => "CertificateMismatch",
-            Self::Unauthorized { .. } => "Unauthorized",
-            Self::AccessDenied { .. } => "AccessDenied",
-            Self::SessionLimit { .. } => "SessionLimit",
-            Self::Busy { .. } => "BMCBusy",
-            Self::NotFound { .. } => "ResourceNotFound",
-            Self::Unsupported { .. } => "Unsupported",
-            Self::Rejected { .. } => "Rejected",
-            Self::ServerFault { .. } => "BMCFault",
-            Self::Redirected { .. } => "Redirected",
-            Self::BodyTooLarge { .. } | Self::InvalidResponse { .. } => "InvalidResponse",
-            Self::NoBootableSystem { .. } => "NoBootableSystem",
-            Self::AmbiguousSystem { .. } => "AmbiguousSystem",
-            Self::SystemNotFound { .. } => "SystemNotFound",
-            Self::ResetUnsupported { .. } => "ResetUnsupported",
-            Self::BootUnsupported { .. } => "BootUnsupported",
-            Self::NotApplied { .. } => "NotApplied",
-            Self::PowerUnchanged { .. } => "PowerUnchanged",
-            Self::TaskFailed { .. } => "TaskFailed",
-            Self::TaskTimedOut { .. } => "TaskTimedOut",
-        }
-    }
-
-    /// Whether the same call may work later without anybody changing anything.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Unreachable { .. }
-            | Self::TimedOut { .. }
-            | Self::ConnectionLost { .. }
-            | Self::SessionLimit { .. }
-            | Self::Busy { .. }
-            | Self::ServerFault { .. }
-            | Self::BodyTooLarge { .. }
-            | Self::InvalidResponse { .. }
-            | Self::NotApplied { .. }
-            | Self::PowerUnchanged { .. }
-            | Self::TaskFailed { .. }
-            | Self::TaskTimedOut { .. } => true,
-            Self::InvalidConfig { .. }
-            | Self::CertificateMismatch { .. }
-            | Self::Unauthorized { .. }
-            | Self::AccessDenied { .. }
-            | Self::NotFound { .. }
-            | Self::Unsupported { .. }
-            | Self::Rejected { .. }
-            | Self::Redirected { .. }
-            | Self::NoBootableSystem { .. }
-            | Self::AmbiguousSystem { .. }
-            | Self::SystemNotFound { .. }
-            | Self::ResetUnsupported { .. }
-            | Self::BootUnsupported { .. } => false,
-        }
-    }
-
-    /// Whether a write may have taken effect although it is reported as failed. The caller must
-    /// look at the machine before it writes again.
-    pub fn may_have_acted(&self) -> bool {
-        match self {
-            Self::TimedOut { operation, .. }
-            | Self::ConnectionLost { operation, .. }
-            | Self::ServerFault { operation, .. }
-            | Self::BodyTooLarge { operation, .. }
-            | Self::InvalidResponse { operation, .. } => operation.is_write(),
-            Self::NotApplied { .. }
-            | Self::PowerUnchanged { .. }
-            | Self::TaskFailed { .. }
-            | Self::TaskTimedOut { .. } => true,
-            Self::InvalidConfig { .. }
-            | Self::Unreachable { .. }
-            | Self::CertificateMismatch { .. }
-            | Self::Unauthorized { .. }
-            | Self::AccessDenied { .. }
-            | Self::SessionLimit { .. }
-            | Self::Busy { .. }
-            | Self::NotFound { .. }
-            | Self::Unsupported { .. }
-            | Self::Rejected { .. }
-            | Self::Redirected { .. }
-            | Self::NoBootableSystem { .. }
-            | Self::AmbiguousSystem { .. }
-            | Self::SystemNotFound { .. }
-            | Self::ResetUnsupported { .. }
-            | Self::BootUnsupported { .. } => false,
-        }
-    }
-
-    /// How long the BMC asked to be left alone, if it said so.
-    pub fn retry_after(&self) -> Option<Duration> {
-        if let Self::SessionLimit { retry_after, .. }
-        | Self::Busy { retry_after, .. }
-        | Self::ServerFault { retry_after, .. } = self
-        {
-            *retry_after
-        } else {
-            None
-        }
-    }
 }
 
 fn detail(message: &str) -> String {
