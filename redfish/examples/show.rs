@@ -16,7 +16,11 @@ use secrecy::SecretString;
 fn print<T: Debug>(what: &str, outcome: Result<T, Error>) {
     match outcome {
         Ok(found) => println!("== {what}\n{found:#?}"),
-        Err(error) => println!("== {what}: {} ({error})\n   {}", error.reason(), error.cure()),
+        Err(error) => println!(
+            "== {what}: {} ({error})\n   {}",
+            error.reason(),
+            error.cure()
+        ),
     }
 }
 
@@ -40,12 +44,15 @@ async fn main() {
     })
     .unwrap();
     print("platform", client.platform().await);
-    print("systems", client.systems().await.map(|systems| {
-        systems
-            .into_iter()
-            .map(|system| (system.is_bootable(), system.id))
-            .collect::<Vec<_>>()
-    }));
+    print(
+        "systems",
+        client.systems().await.map(|systems| {
+            systems
+                .into_iter()
+                .map(|system| (system.is_bootable(), system.id))
+                .collect::<Vec<_>>()
+        }),
+    );
     print("system", client.system().await);
     print("manager", client.manager().await);
     print("inventory", client.inventory().await);

@@ -142,7 +142,10 @@ mod tests {
         let Error::PasswordChangeRequired { account, .. } = judge(403, body).unwrap_err() else {
             panic!("another error");
         };
-        assert_eq!(account.as_deref(), Some("/redfish/v1/AccountService/Accounts/1"));
+        assert_eq!(
+            account.as_deref(),
+            Some("/redfish/v1/AccountService/Accounts/1")
+        );
     }
 
     #[test]

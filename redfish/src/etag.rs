@@ -6,7 +6,11 @@
 use crate::model::Messages;
 
 /// Message keys that mean a missing or wrong precondition.
-const KEYS: &[&str] = &["PreconditionFailed", "PreconditionRequired", "HeaderMissing"];
+const KEYS: &[&str] = &[
+    "PreconditionFailed",
+    "PreconditionRequired",
+    "HeaderMissing",
+];
 
 /// What a PATCH says about the version it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +97,9 @@ mod tests {
             {"MessageId": "Base.1.8.PreconditionRequired"},
         ]}});
         let messages = Messages::parse(&body);
-        assert_eq!(Precondition::None.next(400, &messages), Some(Precondition::Any));
+        assert_eq!(
+            Precondition::None.next(400, &messages),
+            Some(Precondition::Any)
+        );
     }
 }

@@ -135,7 +135,10 @@ mod tests {
         };
         assert!(is_refused_login(401, &said("Base.1.8.Whatever")));
         assert!(!is_refused_login(401, &said("IDRAC.2.8.RAC0218")));
-        assert!(is_refused_login(400, &said("iLO.2.14.UnauthorizedLoginAttempt")));
+        assert!(is_refused_login(
+            400,
+            &said("iLO.2.14.UnauthorizedLoginAttempt")
+        ));
         assert!(!is_refused_login(400, &said("Base.1.8.PropertyMissing")));
     }
 

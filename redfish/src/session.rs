@@ -216,11 +216,7 @@ impl Session {
         self.inner.lock().await.username.clone()
     }
 
-    async fn refuse(
-        &self,
-        transport: &Transport,
-        response: Response,
-    ) -> Result<Response, Error> {
+    async fn refuse(&self, transport: &Transport, response: Response) -> Result<Response, Error> {
         if quirks::is_refused_login(401, &Messages::parse(&response.body)) {
             self.inner.lock().await.state = State::Refused;
             return Err(refused(transport));

@@ -1,10 +1,6 @@
 //! Trust: pins, authorities and opt-outs against real TLS servers.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -80,7 +76,10 @@ async fn answer(acceptor: TlsAcceptor, stream: TcpStream, counted: Arc<AtomicUsi
             head.clear();
             counted.fetch_add(1, Ordering::Relaxed);
             let body = r#"{"RedfishVersion":"1.0.0"}"#;
-            let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let text = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
             if stream.write_all(text.as_bytes()).await.is_err() {
                 return;
             }
@@ -112,10 +111,19 @@ async fn authority_vouches_for_the_address_or_for_a_name() {
     good.service_root().await.unwrap();
     assert!(good.observed_certificate().unwrap().not_after.is_some());
 
-    let other_name = client(&by_name, trust(&bundle)).service_root().await.map(drop);
-    assert!(matches!(other_name, Err(Error::CertificateUntrusted { .. })));
+    let other_name = client(&by_name, trust(&bundle))
+        .service_root()
+        .await
+        .map(drop);
+    assert!(matches!(
+        other_name,
+        Err(Error::CertificateUntrusted { .. })
+    ));
     let expected = bundle.clone().expecting("bmc-1.lab");
-    client(&by_name, trust(&expected)).service_root().await.unwrap();
+    client(&by_name, trust(&expected))
+        .service_root()
+        .await
+        .unwrap();
 
     let stranger = serve(certificate("127.0.0.1", Some(&authority()))).await;
     let refused = client(&stranger, trust(&bundle));
@@ -134,8 +142,10 @@ async fn changed_certificate_is_refused_until_it_is_pinned() {
 
     let new = serve(certificate("127.0.0.1", None)).await;
     let pinned = client(&new, TlsTrust::Pin(pin));
-    let Error::CertificateMismatch { found, pinned: told } =
-        pinned.service_root().await.unwrap_err()
+    let Error::CertificateMismatch {
+        found,
+        pinned: told,
+    } = pinned.service_root().await.unwrap_err()
     else {
         panic!("another error");
     };
@@ -144,7 +154,11 @@ async fn changed_certificate_is_refused_until_it_is_pinned() {
 
     let shown = pinned.presented_certificate().await.unwrap().unwrap();
     assert_eq!(shown.fingerprint, found);
-    assert_eq!(new.requests.load(Ordering::Relaxed), 0, "looking sends nothing");
+    assert_eq!(
+        new.requests.load(Ordering::Relaxed),
+        0,
+        "looking sends nothing"
+    );
     assert!(pinned.service_root().await.is_err(), "looking does not pin");
     pinned.repin(shown.fingerprint).await;
     pinned.service_root().await.unwrap();

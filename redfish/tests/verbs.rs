@@ -3,8 +3,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "a test that cannot go on has failed"
 )]
 
@@ -45,7 +43,10 @@ async fn renamed_system_is_found_again() {
             resources.insert("/redfish/v1/Systems/System.Embedded.1".into(), system);
             resources.insert(
                 "/redfish/v1/Systems".into(),
-                collection("/redfish/v1/Systems", &["/redfish/v1/Systems/System.Embedded.1"]),
+                collection(
+                    "/redfish/v1/Systems",
+                    &["/redfish/v1/Systems/System.Embedded.1"],
+                ),
             );
         }
         assert_eq!(seen.method, "GET");
@@ -95,7 +96,10 @@ async fn manager_and_chassis_are_found_without_links() {
     )
     .await;
     let client = service.client();
-    assert_eq!(client.manager().await.unwrap().firmware_version.as_deref(), Some("1.2"));
+    assert_eq!(
+        client.manager().await.unwrap().firmware_version.as_deref(),
+        Some("1.2")
+    );
     let sensors = client.sensors().await.unwrap();
     assert_eq!(sensors.temperatures[0].value, Some(21.0));
 }
@@ -145,7 +149,10 @@ async fn boot_order_is_described_changed_and_read_back() {
     let order = client.boot_order().await.unwrap();
     let network: Vec<bool> = order.iter().map(redfish::BootOption::is_network).collect();
     assert_eq!(network, [false, true, false]);
-    let references: Vec<String> = order.iter().map(|option| option.reference.clone()).collect();
+    let references: Vec<String> = order
+        .iter()
+        .map(|option| option.reference.clone())
+        .collect();
     let wanted = promote(&references, |reference| {
         order
             .iter()
@@ -158,7 +165,11 @@ async fn boot_order_is_described_changed_and_read_back() {
         service.resource(SYSTEM)["Boot"]["BootOrder"],
         json!(["Boot0002", "Boot0001", "Boot0003"])
     );
-    service.rule(|seen, _| (seen.method == "PATCH").then(|| reply(204, Value::Null)).flatten());
+    service.rule(|seen, _| {
+        (seen.method == "PATCH")
+            .then(|| reply(204, Value::Null))
+            .flatten()
+    });
     let error = client.set_boot_order(&references).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -168,18 +179,27 @@ async fn boot_order_is_described_changed_and_read_back() {
 
 fn inventory_tree() -> Vec<Value> {
     vec![
-        collection("/redfish/v1/Systems/1/Processors", &["/redfish/v1/Systems/1/Processors/1"]),
+        collection(
+            "/redfish/v1/Systems/1/Processors",
+            &["/redfish/v1/Systems/1/Processors/1"],
+        ),
         json!({"@odata.id": "/redfish/v1/Systems/1/Processors/1", "Id": "1", "Model": "Xeon",
                "TotalCores": 18, "ProcessorType": "CPU"}),
         collection(
             "/redfish/v1/Systems/1/Memory",
-            &["/redfish/v1/Systems/1/Memory/1", "/redfish/v1/Systems/1/Memory/2",
-              "/redfish/v1/Systems/1/Memory/3"],
+            &[
+                "/redfish/v1/Systems/1/Memory/1",
+                "/redfish/v1/Systems/1/Memory/2",
+                "/redfish/v1/Systems/1/Memory/3",
+            ],
         ),
         json!({"@odata.id": "/redfish/v1/Systems/1/Memory/1", "CapacityMiB": 65536,
                "SerialNumber": "80CE"}),
         json!({"@odata.id": "/redfish/v1/Systems/1/Memory/2", "Status": {"State": "Absent"}}),
-        collection("/redfish/v1/Systems/1/Storage", &["/redfish/v1/Systems/1/Storage/A"]),
+        collection(
+            "/redfish/v1/Systems/1/Storage",
+            &["/redfish/v1/Systems/1/Storage/A"],
+        ),
         json!({"@odata.id": "/redfish/v1/Systems/1/Storage/A",
                "Drives": [{"@odata.id": "/redfish/v1/Chassis/1/Drives/0"}]}),
         json!({"@odata.id": "/redfish/v1/Chassis/1/Drives/0", "Id": "Disk.Bay.0",
@@ -373,7 +393,10 @@ async fn indicator_is_set_on_the_system_or_its_chassis_and_read_back() {
     client.set_indicator(true).await.unwrap();
     client.set_indicator(true).await.unwrap();
     assert_eq!(client.indicator().await.unwrap(), Some(true));
-    assert_eq!(service.bodies("PATCH"), [json!({"LocationIndicatorActive": true})]);
+    assert_eq!(
+        service.bodies("PATCH"),
+        [json!({"LocationIndicatorActive": true})]
+    );
 
     let chassis = json!({"@odata.id": "/redfish/v1/Chassis/1", "IndicatorLED": "Off",
                          "IndicatorLED@Redfish.AllowableValues": ["Lit", "Off"]});
@@ -381,12 +404,18 @@ async fn indicator_is_set_on_the_system_or_its_chassis_and_read_back() {
     let client = service.client();
     client.set_indicator(true).await.unwrap();
     assert_eq!(service.writes(), ["PATCH /redfish/v1/Chassis/1"]);
-    assert_eq!(service.resource("/redfish/v1/Chassis/1")["IndicatorLED"], "Lit");
+    assert_eq!(
+        service.resource("/redfish/v1/Chassis/1")["IndicatorLED"],
+        "Lit"
+    );
 
     let service = Service::machine(json!({}), vec![]).await;
     let client = service.client();
     assert_eq!(client.indicator().await.unwrap(), None);
-    assert!(matches!(client.set_indicator(true).await, Err(Error::Unsupported { .. })));
+    assert!(matches!(
+        client.set_indicator(true).await,
+        Err(Error::Unsupported { .. })
+    ));
 }
 
 const DRIVE: &str = "/redfish/v1/Managers/1/VirtualMedia/CD";
@@ -471,8 +500,16 @@ async fn media_without_actions_are_patched() {
 #[tokio::test]
 async fn image_that_is_not_taken_is_an_error() {
     let service = media_service(false).await;
-    service.rule(|seen, _| (seen.method == "PATCH").then(|| reply(204, Value::Null)).flatten());
-    let error = service.client().insert_media("http://a/1.iso").await.unwrap_err();
+    service.rule(|seen, _| {
+        (seen.method == "PATCH")
+            .then(|| reply(204, Value::Null))
+            .flatten()
+    });
+    let error = service
+        .client()
+        .insert_media("http://a/1.iso")
+        .await
+        .unwrap_err();
     assert_eq!(error.reason(), "NotApplied");
     assert_eq!(
         error.to_string(),
@@ -632,12 +669,17 @@ async fn bios_attributes_go_to_the_settings_object_once() {
     .await;
     service.rule(|seen, resources| {
         (seen.method == "PATCH").then(|| {
-            let settings = resources.get_mut("/redfish/v1/Systems/1/Bios/Settings").unwrap();
+            let settings = resources
+                .get_mut("/redfish/v1/Systems/1/Bios/Settings")
+                .unwrap();
             settings["Attributes"] = seen.body["Attributes"].clone();
             // The job waits for the next boot, which is no failure.
             let mut job = reply(202, json!({})).unwrap();
             job.headers.push(("Location", "/redfish/v1/Jobs/1".into()));
-            resources.insert("/redfish/v1/Jobs/1".into(), json!({"JobState": "Scheduled"}));
+            resources.insert(
+                "/redfish/v1/Jobs/1".into(),
+                json!({"JobState": "Scheduled"}),
+            );
             job
         })
     });
@@ -645,7 +687,10 @@ async fn bios_attributes_go_to_the_settings_object_once() {
     let wanted = BTreeMap::from([("A".to_owned(), json!("1")), ("B".to_owned(), json!("3"))]);
     client.set_bios(&wanted).await.unwrap();
     client.set_bios(&wanted).await.unwrap();
-    assert_eq!(service.writes(), ["PATCH /redfish/v1/Systems/1/Bios/Settings"]);
+    assert_eq!(
+        service.writes(),
+        ["PATCH /redfish/v1/Systems/1/Bios/Settings"]
+    );
     let sent = &service.bodies("PATCH")[0];
     assert_eq!(sent["Attributes"], json!({"B": "3"}));
     assert_eq!(sent["@Redfish.SettingsApplyTime"]["ApplyTime"], "OnReset");
@@ -705,11 +750,17 @@ async fn http_boot_falls_back_to_bios_attributes() {
         .set_http_boot("http://10.0.0.1/shim.efi", Some(&static_address()))
         .await
         .unwrap();
-    assert_eq!((report.url, report.address), (vec![HttpBootWay::Bios], vec![HttpBootWay::Bios]));
+    assert_eq!(
+        (report.url, report.address),
+        (vec![HttpBootWay::Bios], vec![HttpBootWay::Bios])
+    );
     let pending = &service.resource("/redfish/v1/Systems/1/Bios/Settings")["Attributes"];
     assert_eq!(pending["HttpDev1Uri"], "http://10.0.0.1/shim.efi");
     assert_eq!(pending["HttpDev1Mask"], "255.255.255.0");
-    assert_eq!(service.resource(SYSTEM)["Boot"]["BootSourceOverrideTarget"], "UefiHttp");
+    assert_eq!(
+        service.resource(SYSTEM)["Boot"]["BootSourceOverrideTarget"],
+        "UefiHttp"
+    );
 }
 
 #[tokio::test]

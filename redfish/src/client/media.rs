@@ -120,7 +120,10 @@ impl Client {
     /// The bodies to try: the whole one, as far as the action's parameters are known, then the
     /// image alone.
     async fn insert_bodies(&self, drive: &VirtualMedia, url: &str) -> Result<Vec<Value>, Error> {
-        let info = drive.insert.as_ref().and_then(|action| action.info.as_deref());
+        let info = drive
+            .insert
+            .as_ref()
+            .and_then(|action| action.info.as_deref());
         let known = match info {
             Some(path) => {
                 let info = self.try_get(Operation::ReadActionInfo, path).await?;

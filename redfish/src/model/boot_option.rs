@@ -36,7 +36,11 @@ impl BootOption {
             return matches!(alias.as_str(), "Pxe" | "UefiHttp");
         }
         let path = self.uefi_device_path.as_deref().unwrap_or_default();
-        let name = self.name.as_deref().unwrap_or_default().to_ascii_uppercase();
+        let name = self
+            .name
+            .as_deref()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
         ["/MAC(", "/IPv4(", "/IPv6(", "/Uri("]
             .iter()
             .any(|node| path.contains(node))

@@ -181,10 +181,7 @@ impl Interface {
 
     /// An interface known only as a function of an adapter.
     pub(crate) fn parse_function(body: &Value) -> Self {
-        let mac = |key| {
-            text_in(body, "Ethernet", key)
-                .and_then(|mac| canonical_mac(&mac))
-        };
+        let mac = |key| text_in(body, "Ethernet", key).and_then(|mac| canonical_mac(&mac));
         Self {
             id: id(body),
             name: text(body, "Name"),
@@ -252,7 +249,13 @@ mod tests {
         for text in ["E4:3D:1A:13:27:F0", "e43d1a1327f0", "E4-3D-1A-13-27-F0"] {
             assert_eq!(canonical_mac(text).as_deref(), Some("e4:3d:1a:13:27:f0"));
         }
-        for text in ["", "00:00:00:00:00:00", "e4:3d:1a:13:27", "not a mac", "é43d1a1327f0"] {
+        for text in [
+            "",
+            "00:00:00:00:00:00",
+            "e4:3d:1a:13:27",
+            "not a mac",
+            "é43d1a1327f0",
+        ] {
             assert_eq!(canonical_mac(text), None, "{text}");
         }
         let nic = Interface::parse(&json!({"MACAddress": "94:6d:ae:91:fb:22"}));

@@ -148,7 +148,8 @@ mod tests {
         assert!(new.enabled);
         assert_eq!((new.port, new.kinds.len()), (Some(22), 2));
         assert_eq!(new.entry_command.as_deref(), Some("start"));
-        let old = Console::parse(&json!({"ServiceEnabled": true, "ConnectTypesSupported": ["KVMIP"]}));
+        let old =
+            Console::parse(&json!({"ServiceEnabled": true, "ConnectTypesSupported": ["KVMIP"]}));
         assert_eq!(old.unwrap().kinds, ["KVMIP"]);
         assert_eq!(Console::parse(&json!("none")), None);
     }

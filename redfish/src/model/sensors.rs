@@ -83,7 +83,11 @@ pub(crate) fn old_fans(thermal: &Value) -> Vec<Reading> {
             Reading {
                 name: name_of(body),
                 value: number(body, "Reading").or_else(|| number(body, "ReadingRPM")),
-                unit: if unit == "Percent" { "%".to_owned() } else { unit },
+                unit: if unit == "Percent" {
+                    "%".to_owned()
+                } else {
+                    unit
+                },
                 context: text(body, "PhysicalContext"),
                 health: health(body),
                 upper_critical: number(body, "UpperThresholdCritical"),
@@ -131,7 +135,11 @@ pub(crate) fn supply(body: &Value) -> PowerSupply {
 
 /// Adds the readings of a `PowerSupplyMetrics` resource.
 pub(crate) fn add_metrics(supply: &mut PowerSupply, metrics: &Value) {
-    let watts = |key| metrics.get(key).and_then(|sensor| number(sensor, "Reading"));
+    let watts = |key| {
+        metrics
+            .get(key)
+            .and_then(|sensor| number(sensor, "Reading"))
+    };
     supply.input_watts = watts("InputPowerWatts");
     supply.output_watts = watts("OutputPowerWatts");
 }
@@ -225,7 +233,10 @@ mod tests {
         assert_eq!(temperatures[0].value, Some(29.0));
         assert_eq!(temperatures[0].upper_critical, Some(99.0));
         let fans = old_fans(&thermal);
-        assert_eq!((fans[0].name.as_str(), fans[0].unit.as_str()), ("FAN9", "RPM"));
+        assert_eq!(
+            (fans[0].name.as_str(), fans[0].unit.as_str()),
+            ("FAN9", "RPM")
+        );
         assert_eq!(fans[1].unit, "%");
         let power = json!({
             "PowerControl": [{"PowerConsumedWatts": 614}, {"Name": "no draw"}],
@@ -246,7 +257,10 @@ mod tests {
             "Thresholds": {"UpperCritical": {"Reading": 42}},
         }));
         assert_eq!(kind, SensorKind::Temperature);
-        assert_eq!((reading.name.as_str(), reading.upper_critical), ("t", Some(42.0)));
+        assert_eq!(
+            (reading.name.as_str(), reading.upper_critical),
+            ("t", Some(42.0))
+        );
         let mut supply = supply(&json!({"Id": "0", "PowerCapacityWatts": 1600}));
         add_metrics(&mut supply, &json!({"InputPowerWatts": {"Reading": 200.5}}));
         assert_eq!(supply.input_watts, Some(200.5));

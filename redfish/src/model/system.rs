@@ -71,9 +71,7 @@ impl Links {
             managers: links(to, "ManagedBy"),
             chassis: links(to, "Chassis"),
             bios: link(body, "Bios"),
-            boot_options: body
-                .get("Boot")
-                .and_then(|boot| link(boot, "BootOptions")),
+            boot_options: body.get("Boot").and_then(|boot| link(boot, "BootOptions")),
             processors: link(body, "Processors"),
             memory: link(body, "Memory"),
             storage: link(body, "Storage"),

@@ -46,7 +46,12 @@ pub(crate) fn task_outcome(status: u16, body: &Value) -> TaskOutcome {
             }
         }
         "Pending" | "New" | "Scheduled" | "Suspended" => TaskOutcome::Waiting { state },
-        "Exception" | "Killed" | "Cancelled" | "Interrupted" | "Failed" | "CompletedWithErrors"
+        "Exception"
+        | "Killed"
+        | "Cancelled"
+        | "Interrupted"
+        | "Failed"
+        | "CompletedWithErrors"
         | "RebootFailed" => TaskOutcome::Failed {
             state,
             message: Messages::parse(body).text,

@@ -34,7 +34,7 @@ pub(super) struct Answer {
 /// Why an exchange failed, and what that says about the request.
 pub(super) enum Broken {
     /// Nothing of it was written; it may go out on another connection.
-    Unsent(http::Request<Full<Bytes>>),
+    Unsent(Box<http::Request<Full<Bytes>>>),
     /// It went out, and the connection broke before any answer.
     Unanswered(WireError),
     /// The answer broke in the middle.
@@ -80,17 +80,17 @@ impl Connection {
     ) -> Result<Answer, Broken> {
         let (sender, driver) = (&mut self.sender, &mut self.driver);
         let Some(ready) = driven(driver, sender.ready()).await else {
-            return Err(Broken::Unsent(request));
+            return Err(Broken::Unsent(Box::new(request)));
         };
         if ready.is_err() {
-            return Err(Broken::Unsent(request));
+            return Err(Broken::Unsent(Box::new(request)));
         }
         let sent = driven(driver, sender.try_send_request(request)).await;
         let response = match sent {
             Some(Ok(response)) => response,
             Some(Err(mut failed)) => {
                 return Err(match failed.take_message() {
-                    Some(request) => Broken::Unsent(request),
+                    Some(request) => Broken::Unsent(Box::new(request)),
                     None => Broken::Unanswered(WireError::Http(failed.into_error())),
                 });
             }

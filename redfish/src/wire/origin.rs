@@ -117,12 +117,12 @@ mod tests {
         assert_eq!(origin.authority(), "10.0.0.1:8443");
         for (link, wanted) in [
             ("/redfish/v1/Systems/1", "/redfish/v1/Systems/1"),
-            (
-                "https://bmc.evil/redfish/v1/T/1?a=b",
-                "/redfish/v1/T/1?a=b",
-            ),
+            ("https://bmc.evil/redfish/v1/T/1?a=b", "/redfish/v1/T/1?a=b"),
             ("redfish/v1", "/redfish/v1"),
-            ("/redfish/v1/Chassis/1/Power#/PowerSupplies/0", "/redfish/v1/Chassis/1/Power"),
+            (
+                "/redfish/v1/Chassis/1/Power#/PowerSupplies/0",
+                "/redfish/v1/Chassis/1/Power",
+            ),
             ("//evil/x", "//evil/x"),
         ] {
             assert_eq!(origin.target(link), wanted);
@@ -132,9 +132,15 @@ mod tests {
     #[test]
     fn hosts_are_written_for_headers_and_for_sockets() {
         let six = origin("https://[fd00::1]:444");
-        assert_eq!((six.authority(), six.host(), six.port()), ("[fd00::1]:444", "fd00::1", 444));
+        assert_eq!(
+            (six.authority(), six.host(), six.port()),
+            ("[fd00::1]:444", "fd00::1", 444)
+        );
         let plain = origin("http://bmc.lab");
-        assert_eq!((plain.authority(), plain.port(), plain.is_tls()), ("bmc.lab", 80, false));
+        assert_eq!(
+            (plain.authority(), plain.port(), plain.is_tls()),
+            ("bmc.lab", 80, false)
+        );
         for bad in ["ftp://10.0.0.1", "https://a:b@10.0.0.1"] {
             assert!(Origin::parse(&bad.parse().unwrap()).is_err(), "{bad}");
         }

@@ -141,7 +141,11 @@ impl Transport {
 
     /// The address of a page of the BMC's web interface.
     pub(crate) fn page(&self, path: &str) -> String {
-        let scheme = if self.origin.is_tls() { "https" } else { "http" };
+        let scheme = if self.origin.is_tls() {
+            "https"
+        } else {
+            "http"
+        };
         format!("{scheme}://{}{path}", self.bmc())
     }
 
@@ -215,14 +219,14 @@ impl Transport {
 
     async fn exchange(&self, request: Request<'_>) -> Result<Response, Error> {
         let operation = request.operation;
-        let is_read = request.method == Method::GET;
+        let is_repeatable = matches!(request.method, Method::GET | Method::DELETE);
         let mut message = self.message(&request)?;
-        // A kept connection may die under our hands; a read is then asked again on a new one, and
-        // so is a write of which not a byte went out.
-        let mut kept = self.pool.take(!is_read).await;
+        // A kept connection may die under our hands; what can be repeated is then asked again on a
+        // new one, and so is anything of which not a byte went out.
+        let mut kept = self.pool.take(!is_repeatable).await;
         loop {
             let is_kept = kept.is_some();
-            let again = (is_kept && is_read).then(|| message.clone());
+            let again = (is_kept && is_repeatable).then(|| message.clone());
             let mut connection = match kept.take() {
                 Some(connection) => connection,
                 None => self.connect(operation).await?,
@@ -244,7 +248,7 @@ impl Transport {
                         limit_bytes: BODY_LIMIT_BYTES,
                     });
                 }
-                (Broken::Unsent(message), _) if is_kept => message,
+                (Broken::Unsent(message), _) if is_kept => *message,
                 (Broken::Unanswered(_), Some(message)) => message,
                 (Broken::Unsent(_), _) => {
                     return Err(self.unreachable(operation, WireError::Closed));

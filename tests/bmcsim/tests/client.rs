@@ -13,7 +13,7 @@ use std::time::Duration;
 use bmcsim::{Bmc, BmcConfig, Config, Cut, EtagMode, Fault, Power, PowerKind, Profile, Running};
 use redfish::{
     BootOverride, BootSourceOverrideEnabled, BootSourceOverrideTarget as Target, Client,
-    ClientConfig, Error, Fingerprint, PowerState, ResetType, Timeouts, TlsTrust,
+    ClientConfig, Error, Fingerprint, PowerState, ResetType, Timeouts, TlsTrust, VirtualMedia,
 };
 use secrecy::SecretString;
 
@@ -584,4 +584,72 @@ async fn named_system_has_to_exist() {
         error.to_string(),
         "BMC has no system \"blade-7\" (found: 1)"
     );
+}
+
+#[tokio::test]
+async fn everything_is_read_of_every_profile() {
+    for name in Profile::NAMES {
+        let rig = Rig::named(name).await;
+        let client = rig.client();
+        let failed = |what: &str, error: Error| -> ! { panic!("{name}: {what}: {error}") };
+        let found = client.inventory().await;
+        let found = found.unwrap_or_else(|error| failed("inventory", error));
+        assert!(found.gaps.is_empty(), "{name}: {:?}", found.gaps);
+        assert!(!found.firmware.is_empty(), "{name}");
+        let sensors = client.sensors().await;
+        let sensors = sensors.unwrap_or_else(|error| failed("sensors", error));
+        assert!(sensors.gaps.is_empty(), "{name}: {:?}", sensors.gaps);
+        assert!(!sensors.temperatures.is_empty(), "{name}");
+        let log = client.event_log(3).await;
+        let log = log.unwrap_or_else(|error| failed("event log", error));
+        assert!(log.entries.len() <= 3, "{name}");
+        let order = client.boot_order().await;
+        order.unwrap_or_else(|error| failed("boot order", error));
+        let consoles = client.consoles().await;
+        consoles.unwrap_or_else(|error| failed("consoles", error));
+        let accounts = client.accounts().await;
+        let accounts = accounts.unwrap_or_else(|error| failed("accounts", error));
+        assert!(!accounts.is_empty(), "{name}");
+        let sessions = client.session_count().await;
+        let sessions = sessions.unwrap_or_else(|error| failed("sessions", error));
+        assert!(
+            sessions.is_none_or(|count| count == 1),
+            "{name}: {sessions:?}"
+        );
+        assert!(client.observed_certificate().unwrap().not_after.is_some());
+        client.close().await.unwrap();
+        assert_eq!(rig.bmc.sessions().len(), 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn media_indicator_and_password_are_changed_on_every_profile() {
+    for name in Profile::NAMES {
+        let rig = Rig::named(name).await;
+        let client = rig.client();
+        let failed = |what: &str, error: Error| -> ! { panic!("{name}: {what}: {error}") };
+        let drives = client.virtual_media().await;
+        let drives = drives.unwrap_or_else(|error| failed("virtual media", error));
+        let media = client.insert_media("http://10.0.0.1/boot.iso").await;
+        match media {
+            Ok(media) => assert!(media.inserted, "{name}"),
+            Err(Error::NotFound { .. }) if !drives.iter().any(VirtualMedia::takes_cd) => {}
+            Err(error) => failed("insert", error),
+        }
+        let ejected = client.eject_media().await;
+        ejected.unwrap_or_else(|error| failed("eject", error));
+        for on in [true, false] {
+            let set = client.set_indicator(on).await;
+            set.unwrap_or_else(|error| failed("indicator", error));
+            assert_eq!(client.indicator().await.unwrap(), Some(on), "{name}");
+        }
+        let new = SecretString::from("Correct-Horse-9");
+        let changed = client.change_own_password(&new).await;
+        changed.unwrap_or_else(|error| failed("password", error));
+        client.system().await.unwrap();
+        client.close().await.unwrap();
+        assert_eq!(rig.bmc.sessions().len(), 0, "{name}");
+        let old = rig.client().system().await.unwrap_err();
+        assert!(matches!(old, Error::Unauthorized { .. }), "{name}: {old}");
+    }
 }
