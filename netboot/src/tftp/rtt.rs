@@ -1,6 +1,6 @@
 //! How long to wait before sending again (RFC 6298, with bounds for a LAN).
 //!
-//! Invariant: the time to wait is never below [`FLOOR`] and never above the ceiling, which is what
+//! Invariant: the time to wait is never below [`KNOWN_FLOOR`] and never above the ceiling, which is what
 //! the client asked for with the `timeout` option, or two seconds.
 
 use std::time::Duration;
@@ -9,6 +9,9 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(500);
 /// Firmware polls its network card; below this we would resend what is only waiting to be read.
 const FLOOR: Duration = Duration::from_millis(100);
+/// Once this many answers have shown that the client is quick, lost packets are met sooner.
+const KNOWN: u32 = 8;
+const KNOWN_FLOOR: Duration = Duration::from_millis(50);
 const CEILING: Duration = Duration::from_secs(2);
 /// `FLOOR << 5` is beyond the ceiling.
 const MOST_DOUBLINGS: u32 = 7;
@@ -20,6 +23,7 @@ pub(crate) struct RoundTrip {
     variation: Duration,
     ceiling: Duration,
     doublings: u32,
+    samples: u32,
 }
 
 impl RoundTrip {
@@ -29,12 +33,14 @@ impl RoundTrip {
             variation: Duration::ZERO,
             ceiling: ceiling.unwrap_or(CEILING),
             doublings: 0,
+            samples: 0,
         }
     }
 
     /// A packet sent once was answered after this time; only that ends a back-off.
     pub(crate) fn measured(&mut self, sample: Duration) {
         self.doublings = 0;
+        self.samples = self.samples.saturating_add(1);
         match self.smoothed {
             None => {
                 self.smoothed = Some(sample);
@@ -51,7 +57,12 @@ impl RoundTrip {
         let base = self
             .smoothed
             .map_or(FIRST, |smoothed| smoothed + self.variation * 4);
-        (base.max(FLOOR) * (1 << self.doublings)).min(self.ceiling)
+        let floor = if self.samples < KNOWN {
+            FLOOR
+        } else {
+            KNOWN_FLOOR
+        };
+        (base.max(floor) * (1 << self.doublings)).min(self.ceiling)
     }
 
     pub(crate) fn back_off(&mut self) {
@@ -76,13 +87,24 @@ mod tests {
         for _ in 0..50 {
             round_trip.measured(ms(1));
         }
-        assert_eq!(round_trip.resend_after(), ms(100));
-        for want in [200, 400, 800, 1600, 2000, 2000] {
+        assert_eq!(round_trip.resend_after(), ms(50));
+        for want in [100, 200, 400, 800, 1600, 2000, 2000] {
             round_trip.back_off();
             assert_eq!(round_trip.resend_after(), ms(want));
         }
         round_trip.measured(ms(1));
-        assert_eq!(round_trip.resend_after(), ms(100));
+        assert_eq!(round_trip.resend_after(), ms(50));
+    }
+
+    #[test]
+    fn a_client_must_have_been_quick_several_times() {
+        let mut round_trip = RoundTrip::new(None);
+        for _ in 1..KNOWN {
+            round_trip.measured(ms(1));
+            assert_eq!(round_trip.resend_after(), FLOOR);
+        }
+        round_trip.measured(ms(1));
+        assert_eq!(round_trip.resend_after(), KNOWN_FLOOR);
     }
 
     #[test]

@@ -1,34 +1,30 @@
-//! The request port: who may start a transfer, and which transfers there are.
+//! The TFTP server: its settings, and the one task that runs it.
 //!
-//! Not the transfer itself. Invariant: at most `max_transfers` run at once and `max_per_host` for
-//! one address; one client port has at most one.
+//! Not the transfers: `engine` has them. Invariant: the task waits in one place only, for whatever
+//! comes first.
 
 use std::{
-    collections::HashMap,
+    future::poll_fn,
     io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    net::{SocketAddr, SocketAddrV4},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use tokio::{net::UdpSocket, task::JoinSet};
+use tokio::{io::Interest, net::UdpSocket};
 use tokio_util::sync::CancellationToken;
-use tracing::{trace, warn};
+use tracing::warn;
 
 use super::{
-    packet::{self, ErrorCode},
-    request::{MAX_REQUEST, OptionLimits, ReadRequest},
-    socket::{self, Received},
-    transfer::{Shared, Transfer},
+    engine::Engine,
+    request::{MAX_REQUEST, OptionLimits},
+    socket,
 };
 use crate::{directory::BootDirectory, metrics::TftpMetrics, source::FileSource};
 
-/// The same request again within this time is an impatient client, not a new transfer.
-const REPEAT: Duration = Duration::from_millis(200);
+/// Requests taken before transfers have their turn again.
+const REQUESTS: usize = 64;
 const RECEIVE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Everything the server needs to start.
@@ -38,9 +34,10 @@ pub struct TftpConfig {
     pub bind: SocketAddrV4,
     /// What clients may negotiate.
     pub limits: OptionLimits,
-    /// Transfers at once; further requests get an ERROR.
+    /// Transfers at once. When all places are taken, the oldest request that nobody followed gives
+    /// way; if there is none, further requests get an ERROR.
     pub max_transfers: usize,
-    /// Transfers at once of one client address.
+    /// Transfers at once of one client address, by the same rule.
     pub max_per_host: usize,
     /// The process's one clock.
     pub clock: fn() -> Timestamp,
@@ -52,7 +49,7 @@ impl TftpConfig {
         Self {
             bind,
             limits: OptionLimits::default(),
-            max_transfers: 1024,
+            max_transfers: 4096,
             max_per_host: 16,
             clock,
         }
@@ -76,22 +73,13 @@ pub struct TftpServer {
     metrics: TftpMetrics,
 }
 
-/// A running transfer, as the request port sees it.
-struct Running {
-    id: u64,
-    request: ReadRequest,
-    since: Instant,
-    established: Arc<AtomicBool>,
-    stop: CancellationToken,
-}
-
-/// All running transfers by client port.
-#[derive(Default)]
-struct Table {
-    by_peer: HashMap<SocketAddrV4, Running>,
-    tasks: JoinSet<(SocketAddrV4, u64)>,
-    per_host: HashMap<Ipv4Addr, usize>,
-    last_id: u64,
+/// What all transfers share.
+pub(super) struct Shared {
+    pub(super) directory: Arc<dyn BootDirectory>,
+    pub(super) source: Arc<dyn FileSource>,
+    pub(super) limits: OptionLimits,
+    pub(super) metrics: TftpMetrics,
+    pub(super) clock: fn() -> Timestamp,
 }
 
 impl TftpServer {
@@ -113,7 +101,7 @@ impl TftpServer {
         self.socket.local_addr()
     }
 
-    /// Serves until `shutdown` is cancelled; then stops all transfers and waits for them.
+    /// Serves until `shutdown` is cancelled; then stops all transfers and says so to their clients.
     pub async fn run(
         self,
         directory: Arc<dyn BootDirectory>,
@@ -127,156 +115,57 @@ impl TftpServer {
             metrics: self.metrics.clone(),
             clock: self.config.clock,
         });
-        let mut table = Table::default();
-        // One byte more than a request may have, so that a longer one is seen to be too long.
-        let mut buffer = [0_u8; MAX_REQUEST + 1];
+        let config = &self.config;
+        let mut engine = Engine::new(shared, config.max_transfers, config.max_per_host);
         loop {
+            let wake = engine.next_timeout();
+            let ports = &mut engine.ports;
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                Some(ended) = table.tasks.join_next() => table.ended(ended.ok()),
-                received = socket::receive(&self.socket, &mut buffer) => match received {
-                    Ok(received) => {
-                        let datagram = buffer.get(..received.length).unwrap_or_default();
-                        self.accept(&shared, &mut table, received, datagram, &shutdown).await;
-                    }
-                    Err(error) => {
+                ready = poll_fn(|context| ports.poll_ready(context)) => {
+                    engine.on_ready(Instant::now(), ready);
+                }
+                Some(done) = engine.jobs.join_next() => engine.on_job(Instant::now(), done.ok()),
+                readable = self.socket.readable() => {
+                    if let Err(error) = readable.and_then(|()| self.requests(&mut engine)) {
                         self.metrics.receive_errors.inc();
                         warn!(%error, "could not receive a TFTP request, will go on");
                         tokio::time::sleep(RECEIVE_PAUSE).await;
                     }
-                },
+                }
+                () = sleep_until(wake) => engine.on_time(Instant::now()),
             }
-            self.metrics
-                .active
-                .set(i64::try_from(table.by_peer.len()).unwrap_or(i64::MAX));
+            engine.flush();
+            self.metrics.active.set(engine.count());
         }
-        while table.tasks.join_next().await.is_some() {}
+        engine.stop();
         self.metrics.active.set(0);
     }
 
-    async fn accept(
-        &self,
-        shared: &Arc<Shared>,
-        table: &mut Table,
-        received: Received,
-        datagram: &[u8],
-        shutdown: &CancellationToken,
-    ) {
-        let request = match ReadRequest::parse(datagram) {
-            Ok(request) => request,
-            Err(refusal) => {
-                self.metrics.refused(refusal.label());
-                if let Some(code) = refusal.code() {
-                    self.refuse(received, code, &refusal.to_string()).await;
+    /// Takes the requests that wait.
+    fn requests(&self, engine: &mut Engine) -> io::Result<()> {
+        // One byte more than a request may have, so that a longer one is seen to be too long.
+        let mut buffer = [0_u8; MAX_REQUEST + 1];
+        for _ in 0..REQUESTS {
+            let received = self.socket.try_io(Interest::READABLE, || {
+                socket::receive_request(&self.socket, &mut buffer)
+            });
+            match received {
+                Ok(received) => {
+                    let datagram = buffer.get(..received.length).unwrap_or_default();
+                    engine.on_request(Instant::now(), received, datagram);
                 }
-                return;
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
             }
-        };
-        if table.is_repeated(received.peer, &request) {
-            self.metrics.refused("repeated");
-            return;
         }
-        table.forget(received.peer);
-        let of_host = table
-            .per_host
-            .get(received.peer.ip())
-            .copied()
-            .unwrap_or_default();
-        if table.tasks.len() >= self.config.max_transfers || of_host >= self.config.max_per_host {
-            self.metrics.refused("busy");
-            self.refuse(
-                received,
-                ErrorCode::NotDefined,
-                "too many transfers, try again",
-            )
-            .await;
-            return;
-        }
-        table.start(shared, received, request, shutdown);
-    }
-
-    async fn refuse(&self, received: Received, code: ErrorCode, text: &str) {
-        let packet = packet::error(code, text);
-        let sent = match socket::connect(received.local, received.peer).await {
-            Ok(socket) => socket.send(&packet).await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = sent {
-            trace!(peer = %received.peer, %error, "could not refuse a request");
-        }
+        Ok(())
     }
 }
 
-impl Table {
-    /// Whether this is a resend of a request that is being answered. A client that reuses its port
-    /// for another file, or comes back later, starts over instead.
-    fn is_repeated(&self, peer: SocketAddrV4, request: &ReadRequest) -> bool {
-        self.by_peer.get(&peer).is_some_and(|running| {
-            running.request == *request
-                && !running.established.load(Ordering::Relaxed)
-                && running.since.elapsed() < REPEAT
-        })
-    }
-
-    /// Stops the transfer of this client port, if there is one.
-    fn forget(&mut self, peer: SocketAddrV4) {
-        if let Some(running) = self.by_peer.remove(&peer) {
-            running.stop.cancel();
-            self.release(*peer.ip());
-        }
-    }
-
-    fn start(
-        &mut self,
-        shared: &Arc<Shared>,
-        received: Received,
-        request: ReadRequest,
-        shutdown: &CancellationToken,
-    ) {
-        self.last_id += 1;
-        let (id, peer) = (self.last_id, received.peer);
-        let running = Running {
-            id,
-            request: request.clone(),
-            since: Instant::now(),
-            established: Arc::new(AtomicBool::new(false)),
-            stop: shutdown.child_token(),
-        };
-        let transfer = Transfer {
-            request,
-            peer,
-            local: received.local,
-            stop: running.stop.clone(),
-            established: Arc::clone(&running.established),
-        };
-        let shared = Arc::clone(shared);
-        self.tasks.spawn(async move {
-            transfer.run(shared).await;
-            (peer, id)
-        });
-        self.by_peer.insert(peer, running);
-        *self.per_host.entry(*peer.ip()).or_default() += 1;
-    }
-
-    /// A task has ended; it may have been replaced on its port meanwhile.
-    fn ended(&mut self, ended: Option<(SocketAddrV4, u64)>) {
-        if let Some((peer, id)) = ended
-            && self
-                .by_peer
-                .get(&peer)
-                .is_some_and(|running| running.id == id)
-        {
-            self.by_peer.remove(&peer);
-            self.release(*peer.ip());
-        }
-    }
-
-    fn release(&mut self, host: Ipv4Addr) {
-        if let Some(count) = self.per_host.get_mut(&host) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.per_host.remove(&host);
-            }
-        }
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -137,18 +137,6 @@ impl Session {
         }
     }
 
-    /// The client's port is closed (ICMP port unreachable).
-    pub fn on_unreachable(&mut self) {
-        if self.outcome.is_none() {
-            let message = "the client closed its port".to_owned();
-            self.outcome = Some(if self.is_established() {
-                Outcome::Aborted { code: 0, message }
-            } else {
-                Outcome::Probed
-            });
-        }
-    }
-
     /// The time of [`Self::poll_timeout`] has come (calling early is harmless).
     pub fn on_timeout(&mut self, now: Instant) {
         if self.outcome.is_some() || now < self.deadline {

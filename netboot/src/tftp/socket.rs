@@ -1,62 +1,65 @@
-//! UDP sockets that know which of our addresses was asked.
+//! System calls on UDP sockets, in batches, and the one that knows which of our addresses was asked.
 //!
-//! Invariant: a transfer is answered from the address its request was sent to, from a port of its
-//! own (its TID), and hears that one client only.
+//! Invariant: nothing here waits.
 
 use std::{
-    io::{self, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut},
     net::{Ipv4Addr, SocketAddrV4},
     os::fd::AsRawFd,
 };
 
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrIn, recv, recvmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, recvmsg,
+    sendmmsg, sendmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{io::Interest, net::UdpSocket};
+use tokio::net::UdpSocket;
+
+/// Datagrams per call.
+pub(super) const BATCH: usize = 64;
+/// Room for one datagram of a client; acknowledgements have 4 bytes, errors a few words.
+const HEARD: usize = 128;
+/// Asked for; the kernel may give less to a process without CAP_NET_ADMIN.
+const QUEUE_BYTES: usize = 4 << 20;
 
 /// A request and where it came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Received {
-    pub(crate) length: usize,
-    pub(crate) peer: SocketAddrV4,
+pub(super) struct Received {
+    pub(super) length: usize,
+    pub(super) peer: SocketAddrV4,
     /// The address of ours that was asked.
-    pub(crate) local: Ipv4Addr,
+    pub(super) local: Ipv4Addr,
 }
 
 /// Binds the request port.
-pub(crate) fn listen(address: SocketAddrV4) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+pub(super) fn listen(address: SocketAddrV4) -> io::Result<UdpSocket> {
+    let socket = open()?;
     setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-    socket.set_recv_buffer_size(1 << 20)?;
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }
 
-/// The port of one transfer.
-pub(crate) async fn connect(local: Ipv4Addr, peer: SocketAddrV4) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(SocketAddrV4::new(local, 0)).await?;
-    socket.connect(peer).await?;
+/// A port for transfers, on one of our addresses.
+pub(super) fn bind(local: Ipv4Addr) -> io::Result<UdpSocket> {
+    let socket = open()?;
+    socket.bind(&SocketAddrV4::new(local, 0).into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+fn open() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    if setsockopt(&socket, sockopt::RcvBufForce, &QUEUE_BYTES).is_err() {
+        socket.set_recv_buffer_size(QUEUE_BYTES)?;
+    }
+    if setsockopt(&socket, sockopt::SndBufForce, &QUEUE_BYTES).is_err() {
+        socket.set_send_buffer_size(QUEUE_BYTES)?;
+    }
+    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// Waits for a datagram on the request port. A longer one is cut to the buffer.
-pub(crate) async fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
-    socket
-        .async_io(Interest::READABLE, || receive_now(socket, buffer))
-        .await
-}
-
-/// What lies in the queue of a connected socket, without waiting.
-///
-/// The kernel reports a closed client port before what that client sent last; after such an error
-/// this finds the final acknowledgement.
-pub(crate) fn receive_pending(socket: &UdpSocket, buffer: &mut [u8]) -> Option<usize> {
-    recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).ok()
-}
-
-fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
+/// One datagram from the request port. A longer one is cut to the buffer.
+pub(super) fn receive_request(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
     let mut control = nix::cmsg_space!(nix::libc::in_pktinfo);
     let mut parts = [IoSliceMut::new(buffer)];
     let flags = MsgFlags::MSG_DONTWAIT;
@@ -77,49 +80,140 @@ fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
     })
 }
 
+/// Datagrams of clients, received together. What is longer than a word of error is cut.
+#[derive(Debug)]
+pub(super) struct Heard {
+    buffers: Vec<[u8; HEARD]>,
+    from: Vec<(SocketAddrV4, usize)>,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self {
+            buffers: vec![[0; HEARD]; BATCH],
+            from: Vec::with_capacity(BATCH),
+        }
+    }
+}
+
+impl Heard {
+    /// Receives up to a batch; gives how many came.
+    pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        self.from.clear();
+        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+        let mut slices: Vec<_> = self
+            .buffers
+            .iter_mut()
+            .map(|buffer| [IoSliceMut::new(buffer)])
+            .collect();
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let messages = recvmmsg(
+            socket.as_raw_fd(),
+            &mut headers,
+            slices.iter_mut(),
+            flags,
+            None,
+        )?;
+        for message in messages {
+            let from = message
+                .address
+                .map_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), |address| {
+                    SocketAddrV4::new(address.ip(), address.port())
+                });
+            self.from.push((from, message.bytes));
+        }
+        Ok(self.from.len())
+    }
+
+    /// Sender and bytes of each.
+    pub(super) fn each(&self) -> impl Iterator<Item = (SocketAddrV4, &[u8])> {
+        self.from
+            .iter()
+            .zip(&self.buffers)
+            .map(|((from, length), buffer)| (*from, buffer.get(..*length).unwrap_or_default()))
+    }
+}
+
+/// A datagram in two parts.
+pub(super) type Parts<'a> = [IoSlice<'a>; 2];
+
+/// Sends the datagrams; gives how many the kernel took.
+pub(super) fn send_many(
+    socket: &UdpSocket,
+    datagrams: &[Parts<'_>],
+    to: &[Option<SockaddrIn>],
+) -> io::Result<usize> {
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(datagrams.len(), None);
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let sent = sendmmsg(socket.as_raw_fd(), &mut headers, datagrams, to, [], flags)?;
+    Ok(sent.count())
+}
+
+/// Sends datagrams of `size` bytes each, the last perhaps shorter, as one piece.
+pub(super) fn send_segmented(
+    socket: &UdpSocket,
+    parts: &[IoSlice<'_>],
+    size: u16,
+    to: SocketAddrV4,
+) -> io::Result<()> {
+    let control = [ControlMessage::UdpGsoSegments(&size)];
+    let flags = MsgFlags::MSG_DONTWAIT;
+    sendmsg(
+        socket.as_raw_fd(),
+        parts,
+        &control,
+        flags,
+        Some(&SockaddrIn::from(to)),
+    )?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
+
+    fn address(socket: &UdpSocket) -> SocketAddrV4 {
+        match socket.local_addr().expect("is bound") {
+            std::net::SocketAddr::V4(address) => address,
+            std::net::SocketAddr::V6(_) => unreachable!("bound to IPv4"),
+        }
+    }
 
     #[tokio::test]
     async fn the_asked_address_is_known_on_a_wildcard_socket() -> io::Result<()> {
         let server = listen(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
-        let port = server.local_addr()?.port();
         let client = UdpSocket::bind("127.0.0.1:0").await?;
         let asked = Ipv4Addr::new(127, 0, 0, 9);
-        client.send_to(b"hello", (asked, port)).await?;
+        client
+            .send_to(b"hello", (asked, address(&server).port()))
+            .await?;
+        server.readable().await?;
         let mut buffer = [0; 16];
-        let received = receive(&server, &mut buffer).await?;
+        let received = receive_request(&server, &mut buffer)?;
         assert_eq!((received.length, received.local), (5, asked));
-        assert_eq!(received.peer.to_string(), client.local_addr()?.to_string());
-        let answer = connect(received.local, received.peer).await?;
-        answer.send(b"back").await?;
-        let (length, from) = client.recv_from(&mut buffer).await?;
-        assert_eq!((length, from), (4, answer.local_addr()?));
-        assert_eq!(from.ip(), asked);
+        assert_eq!(received.peer, address(&client));
         Ok(())
     }
 
     #[tokio::test]
-    async fn the_last_words_of_a_closed_port_are_heard_after_the_error() -> io::Result<()> {
-        let client = UdpSocket::bind("127.0.0.1:0").await?;
-        let SocketAddr::V4(peer) = client.local_addr()? else {
-            unreachable!("bound to IPv4")
-        };
-        let server = connect(Ipv4Addr::LOCALHOST, peer).await?;
-        client.send_to(b"last", server.local_addr()?).await?;
-        drop(client);
-        server.send(b"too late").await?;
-        let mut buffer = [0; 16];
-        let refused = server
-            .recv(&mut buffer)
-            .await
-            .expect_err("the port is closed");
-        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        assert_eq!(receive_pending(&server, &mut buffer), Some(4));
-        assert_eq!(receive_pending(&server, &mut buffer), None);
+    async fn batches_arrive_whole_and_in_order() -> io::Result<()> {
+        let (server, client) = (bind(Ipv4Addr::LOCALHOST)?, bind(Ipv4Addr::LOCALHOST)?);
+        let (to, empty) = (SockaddrIn::from(address(&client)), [].as_slice());
+        let datagrams = [b"a", b"b", b"c"].map(|text| [IoSlice::new(text), IoSlice::new(empty)]);
+        assert_eq!(send_many(&server, &datagrams, &[Some(to); 3])?, 3);
+        let segmented = [IoSlice::new(b"de"), IoSlice::new(b"fg"), IoSlice::new(b"h")];
+        send_segmented(&server, &segmented, 2, address(&client))?;
+        client.readable().await?;
+        let mut heard = Heard::default();
+        assert_eq!(heard.receive(&client)?, 6);
+        let texts: Vec<_> = heard.each().collect();
+        let want = [&b"a"[..], b"b", b"c", b"de", b"fg", b"h"];
+        assert_eq!(texts, want.map(|text| (address(&server), text)));
+        assert!(
+            heard
+                .receive(&client)
+                .is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+        );
         Ok(())
     }
 }

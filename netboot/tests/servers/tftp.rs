@@ -209,7 +209,11 @@ async fn one_host_cannot_take_all_transfers() {
             .send_to(&rrq("a", &["tsize", "0"]), server.address)
             .await
             .expect("sends");
-        tids.push(receive(socket).await.1);
+        let (_, tid) = receive(socket).await;
+        // A request that nobody follows would give way.
+        socket.send_to(&[0, 4, 0, 0], tid).await.expect("sends");
+        assert_eq!(receive(socket).await.0[..4], [0, 3, 0, 1]);
+        tids.push(tid);
     }
     let refused = fetch(&third, server.address, "a", 512, 1).await;
     assert_eq!(
@@ -227,6 +231,65 @@ async fn one_host_cannot_take_all_transfers() {
             "the place never came free"
         );
     }
+}
+
+#[tokio::test]
+async fn requests_that_nobody_follows_keep_no_one_out() {
+    let file = noise(200_000);
+    let server = start(Files::default().with("a", &file), |config| {
+        config.max_transfers = 20;
+        config.max_per_host = 10;
+    });
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        let socket = client().await;
+        let request = rrq("a", &["tsize", "0"]);
+        socket
+            .send_to(&request, server.address)
+            .await
+            .expect("sends");
+        assert_eq!(receive(&socket).await.0[..2], [0, 6]);
+        silent.push(socket);
+    }
+    let (got, _) = fetch(&client().await, server.address, "a", 1468, 16)
+        .await
+        .expect("reads");
+    assert!(got == file);
+}
+
+#[tokio::test]
+async fn a_stranger_who_knows_the_port_disturbs_no_transfer() {
+    let server = start(Files::default().with("a", &noise(2_000)), |_| {});
+    let (socket, stranger) = (client().await, client().await);
+    socket
+        .send_to(&rrq("a", &[]), server.address)
+        .await
+        .expect("sends");
+    let (first, tid) = receive(&socket).await;
+    assert_eq!(first[..4], [0, 3, 0, 1]);
+    for packet in [&b"\0\x05\0\0stop\0"[..], &[0, 4, 0, 1], &noise(100)] {
+        stranger.send_to(packet, tid).await.expect("sends");
+    }
+    socket.send_to(&[0, 4, 0, 1], tid).await.expect("sends");
+    let (second, from) = receive(&socket).await;
+    assert_eq!((&second[..4], from), (&[0, 3, 0, 2][..], tid));
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_answered_once() {
+    let server = start(Files::default().with("a", &noise(2_000)), |_| {});
+    let socket = client().await;
+    for _ in 0..2 {
+        socket
+            .send_to(&rrq("a", &[]), server.address)
+            .await
+            .expect("sends");
+    }
+    let (first, tid) = receive(&socket).await;
+    assert_eq!(first[..4], [0, 3, 0, 1]);
+    socket.send_to(&[0, 4, 0, 1], tid).await.expect("sends");
+    let (second, from) = receive(&socket).await;
+    assert_eq!((&second[..4], from), (&[0, 3, 0, 2][..], tid));
 }
 
 #[tokio::test]

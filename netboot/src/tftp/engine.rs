@@ -1,0 +1,418 @@
+//! All transfers of the server: what becomes of a request, a datagram, a file read and the time.
+//!
+//! Waits for nothing: what takes time is a job whose end is told here. Invariant: after each call
+//! every transfer that may send has its datagrams in the outbox of its port.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    io,
+    net::SocketAddrV4,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::task::{JoinSet, spawn_blocking};
+use tracing::debug;
+
+use super::{
+    content::{ChunkKey, Chunks, Content, Load, Open, Part},
+    outbox::{Blocks, Out, What},
+    packet::{self, ErrorCode},
+    port::{Ports, Ready},
+    request::ReadRequest,
+    server::Shared,
+    session::{Session, Transmit},
+    socket::{Heard, Received},
+    table::{Entry as _, Id, Room, Table},
+    transfer::{End, Running, Transfer},
+};
+use crate::source::FileContent;
+
+/// The same request again within this time is an impatient client, not a new transfer.
+const REPEAT: Duration = Duration::from_millis(200);
+/// Longest time to find and render a file. The client asks again every second or so.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Files are kept in memory for this long after the last transfer.
+const IDLE: Duration = Duration::from_secs(30);
+/// Batches taken from one port before others have their turn.
+const BATCHES: usize = 8;
+
+/// What a job brings back.
+pub(super) enum Job {
+    Opened(Id, Result<(Content, u64), End>),
+    Loaded(ChunkKey, io::Result<Bytes>),
+}
+
+/// The transfers and all they need.
+pub(super) struct Engine {
+    shared: Arc<Shared>,
+    pub(super) ports: Ports,
+    pub(super) jobs: JoinSet<Job>,
+    table: Table<Transfer>,
+    times: BinaryHeap<Reverse<(Instant, Id)>>,
+    chunks: Chunks,
+    waiting: HashMap<ChunkKey, Vec<Id>>,
+    heard: Heard,
+    touched: Vec<Id>,
+    failed: Vec<(Id, io::Error)>,
+    idle_since: Option<Instant>,
+}
+
+impl Engine {
+    pub(super) fn new(shared: Arc<Shared>, most: usize, most_per_host: usize) -> Self {
+        Self {
+            shared,
+            ports: Ports::default(),
+            jobs: JoinSet::new(),
+            table: Table::new(most, most_per_host),
+            times: BinaryHeap::new(),
+            chunks: Chunks::default(),
+            waiting: HashMap::new(),
+            heard: Heard::default(),
+            touched: Vec::new(),
+            failed: Vec::new(),
+            idle_since: None,
+        }
+    }
+
+    pub(super) fn count(&self) -> i64 {
+        i64::try_from(self.table.count()).unwrap_or(i64::MAX)
+    }
+
+    /// A datagram came to the request port.
+    pub(super) fn on_request(&mut self, now: Instant, received: Received, datagram: &[u8]) {
+        let request = match ReadRequest::parse(datagram) {
+            Ok(request) => request,
+            Err(refusal) => {
+                self.shared.metrics.refused(refusal.label());
+                if let Some(code) = refusal.code() {
+                    self.refuse(received, code, &refusal.to_string());
+                }
+                return;
+            }
+        };
+        let mut other = None;
+        if let Some(id) = self.table.of_peer(received.peer) {
+            if self.is_repeated(now, id, &request) {
+                self.shared.metrics.refused("repeated");
+                return;
+            }
+            other = self.table.get_mut(id).map(|transfer| transfer.port);
+            self.end(now, id, &End::StartedOver);
+        }
+        match self.table.room(*received.peer.ip()) {
+            Room::Free => {}
+            Room::After(id) => self.end(now, id, &End::GaveWay),
+            Room::None => {
+                self.shared.metrics.refused("busy");
+                let text = "too many transfers, try again";
+                return self.refuse(received, ErrorCode::NotDefined, text);
+            }
+        }
+        let port = match self.ports.choose(received.local, other) {
+            Ok(port) => port,
+            Err(error) => {
+                debug!(peer = %received.peer, %error, "could not open a port for a transfer");
+                return self.shared.metrics.outcome("no_port");
+            }
+        };
+        self.idle_since = None;
+        let path = request.path.clone();
+        let id = self.table.insert(Transfer {
+            request,
+            peer: received.peer,
+            port,
+            since: now,
+            running: None,
+            timer: None,
+        });
+        let shared = Arc::clone(&self.shared);
+        self.jobs.spawn(async move {
+            let opened = tokio::time::timeout(OPEN_TIMEOUT, open(&shared, received.peer, &path));
+            Job::Opened(id, opened.await.unwrap_or(Err(End::OpenTimedOut)))
+        });
+    }
+
+    /// Whether this is a resend of a request that is being answered. A client that reuses its port
+    /// for another file, or comes back later, starts over instead.
+    fn is_repeated(&mut self, now: Instant, id: Id, request: &ReadRequest) -> bool {
+        self.table.get_mut(id).is_some_and(|transfer| {
+            transfer.request == *request
+                && !transfer.is_followed()
+                && now.duration_since(transfer.since) < REPEAT
+        })
+    }
+
+    fn refuse(&mut self, received: Received, code: ErrorCode, text: &str) {
+        if let Ok(index) = self.ports.choose(received.local, None)
+            && let Some(port) = self.ports.get_mut(index)
+        {
+            port.outbox.push_back(Out {
+                to: received.peer,
+                transfer: None,
+                what: What::Packet(packet::error(code, text).into()),
+            });
+        }
+    }
+
+    /// A job has ended; `None` when it panicked, which only a bug can cause.
+    pub(super) fn on_job(&mut self, now: Instant, job: Option<Job>) {
+        match job {
+            Some(Job::Opened(id, Ok((content, length)))) => {
+                let limits = self.shared.limits;
+                if let Some(transfer) = self.table.get_mut(id) {
+                    let granted = transfer.request.grant(limits, length);
+                    transfer.running = Some(Box::new(Running {
+                        session: Session::new(now, length, granted),
+                        content,
+                        stalled: None,
+                    }));
+                    self.pump(now, id);
+                }
+            }
+            Some(Job::Opened(id, Err(end))) => self.end(now, id, &end),
+            Some(Job::Loaded(key, read)) => {
+                let failed = read.as_ref().err().map(ToString::to_string);
+                self.chunks.loaded(key, read.ok());
+                for id in self.waiting.remove(&key).unwrap_or_default() {
+                    match &failed {
+                        None => self.pump(now, id),
+                        Some(why) => self.end(now, id, &End::Read(io::Error::other(why.clone()))),
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// A port can be read or written.
+    pub(super) fn on_ready(&mut self, now: Instant, ready: Ready) {
+        let Ready::Receive(index) = ready else { return };
+        for _ in 0..BATCHES {
+            let Some(port) = self.ports.get_mut(index) else {
+                return;
+            };
+            if let Err(error) = port.receive(&mut self.heard) {
+                self.shared.metrics.receive_errors.inc();
+                debug!(%error, "could not receive on a TFTP port");
+                return;
+            }
+            let mut touched = std::mem::take(&mut self.touched);
+            let mut count = 0;
+            for (peer, datagram) in self.heard.each() {
+                count += 1;
+                // Anybody may send to this port; only the transfer's own client is heard.
+                let Some(id) = self.table.of_peer(peer) else {
+                    continue;
+                };
+                let Some(transfer) = self.table.get_mut(id) else {
+                    continue;
+                };
+                if let (true, Some(running)) = (transfer.port == index, &mut transfer.running) {
+                    running.session.on_datagram(now, datagram);
+                    touched.push(id);
+                }
+            }
+            // Only now: the newest acknowledgement of a client is the one to answer.
+            for id in touched.drain(..) {
+                self.pump(now, id);
+            }
+            self.touched = touched;
+            if count < super::socket::BATCH {
+                return;
+            }
+        }
+    }
+
+    /// When [`Self::on_time`] has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let idle = self.idle_since.map(|since| since + IDLE);
+        let next = self.times.peek().map(|Reverse((at, _))| *at);
+        next.into_iter().chain(idle).min()
+    }
+
+    /// Time has passed.
+    pub(super) fn on_time(&mut self, now: Instant) {
+        while self.times.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            let Some(Reverse((at, id))) = self.times.pop() else {
+                break;
+            };
+            let Some(transfer) = self.table.get_mut(id) else {
+                continue;
+            };
+            if transfer.timer != Some(at) {
+                continue;
+            }
+            transfer.timer = None;
+            if let Some(running) = &mut transfer.running {
+                running.session.on_timeout(now);
+                self.pump(now, id);
+            }
+        }
+        if self.idle_since.is_some_and(|since| now >= since + IDLE) {
+            self.chunks.clear();
+            self.idle_since = None;
+        }
+    }
+
+    /// Puts into the outbox what the transfer may send, and looks after its end and its time.
+    fn pump(&mut self, now: Instant, id: Id) {
+        let Some(transfer) = self.table.get_mut(id) else {
+            return;
+        };
+        let (Some(running), Some(port)) =
+            (&mut transfer.running, self.ports.get_mut(transfer.port))
+        else {
+            return;
+        };
+        let blksize = running.session.sizes().0;
+        let mut sent = 0;
+        let mut missing = None;
+        let mut failed = None;
+        loop {
+            let stalled = running.stalled.take().map(|(transmit, _)| transmit);
+            let Some(transmit) = stalled.or_else(|| running.session.poll_transmit(now)) else {
+                break;
+            };
+            let what = match &transmit {
+                Transmit::Packet(packet) => What::Packet(Bytes::copy_from_slice(packet)),
+                Transmit::Data {
+                    block,
+                    offset,
+                    length,
+                } => match running.content.get(&mut self.chunks, *offset, *length) {
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                    Ok(Part::Missing(key)) => {
+                        missing = Some(key);
+                        running.stalled = Some((transmit, key));
+                        break;
+                    }
+                    Ok(Part::Here(bytes, start)) => {
+                        sent += u64::from(*length);
+                        if let Some(Out {
+                            transfer: Some(of),
+                            what: What::Blocks(blocks),
+                            ..
+                        }) = port.outbox.back_mut()
+                            && *of == id
+                            && blocks.extend(*block, bytes, start, *length)
+                        {
+                            continue;
+                        }
+                        What::Blocks(Blocks::one(*block, blksize, bytes, start, *length))
+                    }
+                },
+            };
+            port.outbox.push_back(Out {
+                to: transfer.peer,
+                transfer: Some(id),
+                what,
+            });
+        }
+        self.shared.metrics.sent.inc_by(sent);
+        if let Some(outcome) = running.session.outcome() {
+            let end = End::Session(outcome.clone());
+            return self.end(now, id, &end);
+        }
+        if let Some(error) = failed {
+            return self.end(now, id, &End::Read(error));
+        }
+        if let Some(deadline) = running.session.poll_timeout()
+            && transfer.timer.is_none_or(|timer| deadline < timer)
+        {
+            transfer.timer = Some(deadline);
+            self.times.push(Reverse((deadline, id)));
+        }
+        if let Some(key) = missing {
+            self.load(id, key);
+        }
+    }
+
+    /// Has a chunk read for this transfer, and the next one before it is asked for.
+    fn load(&mut self, id: Id, key: ChunkKey) {
+        self.waiting.entry(key).or_default().push(id);
+        let Some(running) = self
+            .table
+            .get_mut(id)
+            .and_then(|t| t.running.as_deref_mut())
+        else {
+            return;
+        };
+        let blksize = self.shared.limits.blksize;
+        for key in [Some(key), Content::after(key)].into_iter().flatten() {
+            if let Some(load) = running.content.load(&mut self.chunks, key, blksize) {
+                self.jobs.spawn(read(load));
+            }
+        }
+    }
+
+    /// Ends a transfer and tells everybody.
+    fn end(&mut self, now: Instant, id: Id, end: &End) {
+        let Some(transfer) = self.table.remove(id) else {
+            return;
+        };
+        if let Some(port) = self.ports.get_mut(transfer.port)
+            && let Some(packet) = end.error_packet()
+        {
+            let (to, what) = (transfer.peer, What::Packet(packet.into()));
+            port.outbox.push_back(Out {
+                to,
+                transfer: None,
+                what,
+            });
+        }
+        transfer.report(&self.shared, end, now.duration_since(transfer.since));
+        if self.table.count() == 0 {
+            self.times.clear();
+            self.idle_since = Some(now);
+        }
+    }
+
+    /// Sends what waits.
+    pub(super) fn flush(&mut self) {
+        for index in 0..self.ports.count() {
+            if let Some(port) = self.ports.get_mut(index) {
+                port.flush(&mut self.failed);
+            }
+        }
+        let now = Instant::now();
+        for (id, error) in std::mem::take(&mut self.failed) {
+            self.end(now, id, &End::Send(error));
+        }
+    }
+
+    /// Ends everything.
+    pub(super) fn stop(mut self) {
+        let now = Instant::now();
+        for id in self.table.ids() {
+            self.end(now, id, &End::Stopped);
+        }
+        self.flush();
+    }
+}
+
+/// Finds the file and opens it.
+async fn open(shared: &Shared, peer: SocketAddrV4, path: &str) -> Result<(Content, u64), End> {
+    let found = shared.source.open(*peer.ip(), path).await;
+    let content = found.map_err(End::NotOpened)?;
+    let length = content.length();
+    match content {
+        FileContent::Bytes(bytes) => Ok((Content::Memory(bytes), length)),
+        FileContent::File { path, .. } => {
+            let opened = spawn_blocking(move || Open::new(&path, length)).await;
+            let opened = opened.map_err(io::Error::other).and_then(|opened| opened);
+            Ok((Content::file(opened.map_err(End::Read)?), length))
+        }
+    }
+}
+
+async fn read(load: Load) -> Job {
+    let key = load.key;
+    let read = spawn_blocking(move || load.read()).await;
+    Job::Loaded(key, read.map_err(io::Error::other).and_then(|read| read))
+}

@@ -1,0 +1,229 @@
+//! The ports that transfers share.
+//!
+//! A transfer is known by its client's address and port and by ours (RFC 1350 section 4), so many
+//! can share one of ours. A client that asks again from the same port is given another of them:
+//! packets of its old transfer cannot be taken for the new one's.
+//!
+//! Invariant: an answer leaves from the address that was asked.
+
+use std::{
+    io,
+    io::IoSlice,
+    net::Ipv4Addr,
+    task::{Context, Poll},
+};
+
+use nix::sys::socket::SockaddrIn;
+use tokio::{io::Interest, net::UdpSocket};
+
+use super::{
+    outbox::{Outbox, What},
+    packet::data_header,
+    socket::{self, BATCH, Heard},
+    table::Id,
+};
+
+/// Ports per address of ours.
+const PORTS: usize = 8;
+/// Addresses of ours that may be asked; a host has a few.
+const MOST_ADDRESSES: usize = 64;
+
+/// One port.
+#[derive(Debug)]
+pub(super) struct Port {
+    socket: UdpSocket,
+    pub(super) outbox: Outbox,
+    /// The kernel took a segmented piece, or was not asked yet.
+    segments: bool,
+}
+
+/// All ports, by address and turn.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    addresses: Vec<Ipv4Addr>,
+    all: Vec<Port>,
+    turn: usize,
+    looked: usize,
+}
+
+/// What has happened on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ready {
+    Receive(usize),
+    Send(usize),
+}
+
+impl Ports {
+    /// A port on this address for a new transfer, not `other`.
+    pub(super) fn choose(&mut self, local: Ipv4Addr, other: Option<usize>) -> io::Result<usize> {
+        let known = self.addresses.iter().position(|address| *address == local);
+        let at = match known {
+            Some(at) => at,
+            None if self.addresses.len() >= MOST_ADDRESSES => {
+                return Err(io::Error::other("asked on too many addresses"));
+            }
+            None => {
+                let sockets: Vec<_> = (0..PORTS)
+                    .map(|_| socket::bind(local))
+                    .collect::<Result<_, _>>()?;
+                self.addresses.push(local);
+                self.all.extend(sockets.into_iter().map(|socket| Port {
+                    socket,
+                    outbox: Outbox::new(),
+                    segments: true,
+                }));
+                self.addresses.len() - 1
+            }
+        };
+        self.turn += 1;
+        let mut index = at * PORTS + self.turn % PORTS;
+        if Some(index) == other {
+            self.turn += 1;
+            index = at * PORTS + self.turn % PORTS;
+        }
+        Ok(index)
+    }
+
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Port> {
+        self.all.get_mut(index)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The next port on which something can be done. A port that cannot send is not heard: it
+    /// would only make more to send.
+    pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Ready> {
+        for step in 1..=self.all.len() {
+            let index = (self.looked + step) % self.all.len();
+            let Some(port) = self.all.get(index) else {
+                continue;
+            };
+            let ready = if port.outbox.is_empty() {
+                port.socket
+                    .poll_recv_ready(context)
+                    .map(|_| Ready::Receive(index))
+            } else {
+                port.socket
+                    .poll_send_ready(context)
+                    .map(|_| Ready::Send(index))
+            };
+            if ready.is_ready() {
+                self.looked = index;
+                return ready;
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Port {
+    /// Receives what is there, up to a batch.
+    pub(super) fn receive(&self, heard: &mut Heard) -> io::Result<()> {
+        let received = self.socket.try_io(Interest::READABLE, || {
+            // Fewer than asked for: the queue is empty, and asking again would only cost a call.
+            match heard.receive(&self.socket)? {
+                BATCH => Ok(()),
+                _ => Err(io::ErrorKind::WouldBlock.into()),
+            }
+        });
+        match received {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends as much as the kernel takes. Transfers that cannot be sent to go to `failed`.
+    pub(super) fn flush(&mut self, failed: &mut Vec<(Id, io::Error)>) {
+        while !self.outbox.is_empty() {
+            let sent = self.socket.try_io(Interest::WRITABLE, || self.send_some());
+            match sent {
+                Ok(count) => self.sent(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The device's queue is full: as good as lost on the way.
+                Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => self.sent(1),
+                Err(_) if self.begins_with_piece() => self.segments = false,
+                Err(error) => {
+                    let transfer = self.outbox.front().and_then(|out| out.transfer);
+                    failed.extend(transfer.map(|id| (id, error)));
+                    self.outbox.retain(|out| out.transfer != transfer);
+                }
+            }
+        }
+    }
+
+    fn begins_with_piece(&self) -> bool {
+        let first = self.outbox.front().map(|out| &out.what);
+        self.segments && matches!(first, Some(What::Blocks(blocks)) if blocks.count() > 1)
+    }
+
+    /// Datagrams in one call: one piece, or many single ones. Gives how many blocks or packets left.
+    fn send_some(&self) -> io::Result<usize> {
+        if self.begins_with_piece()
+            && let Some(out) = self.outbox.front()
+            && let What::Blocks(blocks) = &out.what
+        {
+            let headers: Vec<_> = blocks.each().map(|(block, _)| data_header(block)).collect();
+            let mut parts = Vec::with_capacity(headers.len() * 2);
+            for (header, (_, bytes)) in headers.iter().zip(blocks.each()) {
+                parts.extend([IoSlice::new(header), IoSlice::new(bytes)]);
+            }
+            socket::send_segmented(&self.socket, &parts, blocks.packet_size(), out.to)?;
+            return Ok(blocks.count());
+        }
+        let mut headers = Vec::with_capacity(BATCH);
+        let mut rest = Vec::with_capacity(BATCH);
+        let mut to = Vec::with_capacity(BATCH);
+        for out in &self.outbox {
+            let address = Some(SockaddrIn::from(out.to));
+            match &out.what {
+                What::Packet(bytes) => {
+                    headers.push(None);
+                    rest.push(&bytes[..]);
+                    to.push(address);
+                }
+                What::Blocks(blocks) if self.segments && blocks.count() > 1 => break,
+                What::Blocks(blocks) => {
+                    for (block, bytes) in blocks.each() {
+                        headers.push(Some(data_header(block)));
+                        rest.push(bytes);
+                        to.push(address);
+                    }
+                }
+            }
+            if to.len() >= BATCH {
+                break;
+            }
+        }
+        let datagrams: Vec<_> = headers
+            .iter()
+            .zip(rest)
+            .map(|(header, bytes)| {
+                let header = header.as_ref().map_or(&[][..], |header| &header[..]);
+                [IoSlice::new(header), IoSlice::new(bytes)]
+            })
+            .collect();
+        socket::send_many(&self.socket, &datagrams, &to)
+    }
+
+    /// Forgets what has left.
+    fn sent(&mut self, mut count: usize) {
+        while count > 0 {
+            let Some(out) = self.outbox.front_mut() else {
+                return;
+            };
+            if let What::Blocks(blocks) = &mut out.what
+                && blocks.count() > count
+            {
+                blocks.skip(u16::try_from(count).unwrap_or(u16::MAX));
+                return;
+            }
+            count -= match &out.what {
+                What::Packet(_) => 1,
+                What::Blocks(blocks) => blocks.count(),
+            };
+            self.outbox.pop_front();
+        }
+    }
+}
