@@ -9,7 +9,7 @@ use crate::tftp::{
     session::{HANDSHAKE_LIMIT, Outcome, SILENCE_LIMIT, Session, Transmit},
 };
 
-/// More time-outs than fit into the longest silence: 100 ms is the shortest wait.
+/// More time-outs than fit into the longest silence: 50 ms is the shortest wait.
 const MOST_TIMEOUTS: u32 = 320;
 
 /// A client that keeps what arrives in order, and what the server has in flight.
@@ -71,8 +71,7 @@ fn play(input: &mut Input<'_>, length: u64, granted: Granted) {
                 session.on_datagram(now, input.bytes(count));
             }
             20 => session.on_datagram(now, b"\0\x05\0\x03disk full\0"),
-            21 => session.on_unreachable(),
-            22..34 => {
+            21..34 => {
                 now = session.poll_timeout().unwrap_or(now).max(now);
                 session.on_timeout(now);
             }

@@ -237,6 +237,18 @@ mod tests {
     }
 
     #[test]
+    fn a_time_out_is_granted_as_asked_or_not_at_all() {
+        for (asked, want) in [(3, Some(3)), (10, Some(10)), (11, None)] {
+            let bytes = format!("\0\x01f\0octet\0timeout\0{asked}\0");
+            let request = parse(bytes.as_bytes()).expect("parses");
+            let granted = request.grant(OptionLimits::default(), 1);
+            assert_eq!(granted.timeout, want.map(Duration::from_secs));
+            let told = want.map(|seconds| ("timeout", seconds));
+            assert_eq!(granted.acknowledged, Vec::from_iter(told));
+        }
+    }
+
+    #[test]
     fn options_out_of_range_or_unknown_are_ignored_and_large_ones_cut() {
         let odd = b"\0\x01f\0octet\0blksize\x007\0timeout\x000\0windowsize\x000\0rollover\x000\0";
         let granted = parse(odd)

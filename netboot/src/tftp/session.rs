@@ -23,6 +23,9 @@ use super::{
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 /// Longest silence within a transfer. GRUB stops reading while it verifies or unpacks.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// So often a whole window is sent again into silence; then its first block only. It wakes a client
+/// as well, and what is sent in the name of a spoofed address stays small.
+const WHOLE_WINDOWS: u32 = 4;
 
 /// What to put on the wire next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +96,8 @@ pub struct Session {
     progressed: Instant,
     resent: u64,
     retransmits: u32,
+    /// Time-outs since the client last acknowledged anything new.
+    silences: u32,
     outcome: Option<Outcome>,
 }
 
@@ -114,6 +119,7 @@ impl Session {
             progressed: now,
             resent: 0,
             retransmits: 0,
+            silences: 0,
             outcome: None,
             round_trip,
             granted,
@@ -151,6 +157,7 @@ impl Session {
             self.outcome = Some(Outcome::TimedOut);
             return;
         }
+        self.silences += 1;
         self.round_trip.back_off();
         self.deadline = now + self.round_trip.resend_after();
         if self.opened {
@@ -176,7 +183,12 @@ impl Session {
             }
             return Some(Transmit::Packet(packet::oack(&self.granted.acknowledged)));
         }
-        let window_end = (self.acked + u64::from(self.granted.windowsize)).min(self.blocks());
+        let window = if self.silences > WHOLE_WINDOWS {
+            1
+        } else {
+            u64::from(self.granted.windowsize)
+        };
+        let window_end = (self.acked + window).min(self.blocks());
         if self.next > window_end {
             return None;
         }
@@ -287,6 +299,7 @@ impl Session {
 
     fn progress(&mut self, now: Instant, block: u64) {
         self.progressed = now;
+        self.silences = 0;
         if let Some((timed, at)) = self.timed
             && block >= timed
         {

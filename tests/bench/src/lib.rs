@@ -4,6 +4,7 @@
 //! generator ends by itself within the time it was given and prints one JSON object.
 
 pub mod dhcp;
+pub mod fill;
 pub mod hist;
 pub mod link;
 pub mod random;

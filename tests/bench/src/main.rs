@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use metalman_bench::{
     dhcp::{self, Relay},
+    fill,
     link::Impairment,
     report,
     tftp::{client::Ask, half_open, load},
@@ -76,6 +77,25 @@ enum Command {
         client: u64,
         #[arg(long, default_value_t = 30)]
         limit_s: u64,
+    },
+    /// Makes Machine objects through the API of a metalman in standalone mode
+    Fill {
+        /// As metalman wrote it into its state folder
+        #[arg(long)]
+        kubeconfig: PathBuf,
+        #[arg(long)]
+        machines: u64,
+        #[arg(long, default_value = "bench")]
+        site: String,
+        /// Address of machine 0
+        #[arg(long)]
+        first: Ipv4Addr,
+        #[arg(long, default_value = "255.254.0.0")]
+        mask: Ipv4Addr,
+        #[arg(long)]
+        gateway: Ipv4Addr,
+        #[arg(long, default_value_t = 16)]
+        parallel: usize,
     },
     /// A table of what was measured, and the ratios to the best peer
     Report {
@@ -230,6 +250,25 @@ fn main() -> Result<()> {
             client,
             limit_s,
         } => dhcp::first::run(relay.relay(), client, Duration::from_secs(limit_s))?,
+        Command::Fill {
+            kubeconfig,
+            machines,
+            site,
+            first,
+            mask,
+            gateway,
+            parallel,
+        } => fill::run(
+            &kubeconfig,
+            &fill::Plan {
+                machines,
+                site,
+                first,
+                mask,
+                gateway,
+                parallel,
+            },
+        )?,
         Command::Report { rows, json } => {
             let rows = std::fs::read_to_string(&rows)?;
             let report = report::Report::read(&rows)?;

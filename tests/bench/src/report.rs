@@ -223,14 +223,15 @@ mod tests {
     #[test]
     fn the_table_has_a_line_for_each_server_and_one_for_the_ratio() -> Result<()> {
         let table = Report::read(ROWS)?.table();
+        let has = |words: &[&str]| {
+            let mut lines = table.lines();
+            lines.any(|line| line.split_whitespace().eq(words.iter().copied()))
+        };
         assert!(
-            table.contains("metalman / best peer  2.00x  2.00x\n"),
+            has(&["metalman", "/", "best", "peer", "2.00x", "2.00x"]),
             "{table}"
         );
-        assert!(
-            table.contains("  b                       5.00   250  5.00  w1\n"),
-            "{table}"
-        );
+        assert!(has(&["b", "5.00", "250", "5.00", "w1"]), "{table}");
         Ok(())
     }
 }

@@ -200,6 +200,33 @@ fn silence_ends_an_unanswered_request_sooner_than_a_transfer() {
 }
 
 #[test]
+fn a_silent_address_is_sent_few_windows() {
+    let (mut session, now) = opened(100_000, 16);
+    assert_eq!(blocks(&mut session, now).len(), 16);
+    let mut again = Vec::new();
+    while let Some(wake) = session.poll_timeout() {
+        session.on_timeout(wake);
+        again.push(blocks(&mut session, wake).len());
+    }
+    assert_eq!(again[..6], [16, 16, 16, 16, 1, 1]);
+    assert!(again.iter().sum::<usize>() < 5 * 16, "{again:?}");
+}
+
+#[test]
+fn an_answer_after_a_long_silence_gets_whole_windows_again() {
+    let (mut session, now) = opened(100_000, 16);
+    blocks(&mut session, now);
+    let mut wake = now;
+    for _ in 0..6 {
+        wake = session.poll_timeout().expect("is alive");
+        session.on_timeout(wake);
+        blocks(&mut session, wake);
+    }
+    session.on_datagram(wake, &ack(16));
+    assert_eq!(blocks(&mut session, wake), (17..=32).collect::<Vec<_>>());
+}
+
+#[test]
 fn block_numbers_roll_over() {
     let blocks = 70_000_u64;
     let (session, stats) = Wire::perfect().run(blocks * u64::from(BLKSIZE) + 5, 16);

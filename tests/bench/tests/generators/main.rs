@@ -1,0 +1,4 @@
+//! The load generators against our own servers.
+
+#[cfg(test)]
+mod smoke;
