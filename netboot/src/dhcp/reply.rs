@@ -117,7 +117,14 @@ fn put_boot_file(reply: &mut Writer, server: Ipv4Addr, request: &BootRequest, fi
     if let Some(class) = client.echoed_class() {
         reply.put(option::VENDOR_CLASS, class.as_bytes());
     }
-    reply.put(option::BOOT_FILE, file.name.as_bytes());
+    // With a NUL at its end: EDK2 writes one behind the text, over the next option's code when there
+    // is none. Its copy of the offer is then broken, and it takes the last offer that came, which may
+    // be that of a foreign server without a boot file.
+    let mut name = file.name.clone().into_bytes();
+    if name.len() < usize::from(u8::MAX) {
+        name.push(0);
+    }
+    reply.put(option::BOOT_FILE, &name);
     reply.field(FILE, FILE_FIELD, file.name.as_bytes());
     match file.protocol {
         BootProtocol::Pxe => {

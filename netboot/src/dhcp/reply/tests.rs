@@ -120,7 +120,7 @@ fn a_url_too_long_for_the_file_field_is_in_option_67_alone() {
         .opts()
         .get(dhcproto::v4::OptionCode::BootfileName)
         .cloned();
-    let want = format!("http://10.77.0.1:8880/{}", "x".repeat(200));
+    let want = format!("http://10.77.0.1:8880/{}\0", "x".repeat(200));
     assert_eq!(
         url,
         Some(dhcproto::v4::DhcpOption::BootfileName(want.into_bytes()))
