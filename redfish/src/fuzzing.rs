@@ -9,8 +9,8 @@ use crate::{
     boot::{BootOverride, BootSourceOverrideTarget},
     discovery::choose_system,
     model::{
-        Messages, ServiceRoot, System, TaskOutcome, action_parameter, error_in_success, link,
-        members, task_outcome,
+        Interface, LogEntry, Messages, ServiceRoot, System, TaskOutcome, action_parameter,
+        error_in_success, link, members, sensors, task_outcome,
     },
     power::{ResetPlan, ResetType, choose_reset},
 };
@@ -49,9 +49,30 @@ pub fn models(data: &[u8]) {
         "{} bytes",
         messages.text.len()
     );
+    parts_hold(&body);
     if let Some(system) = System::parse(&body, None) {
         system_holds(&system, &words);
     }
+}
+
+fn parts_hold(body: &Value) {
+    let readings = [
+        sensors::old_temperatures(body),
+        sensors::old_fans(body),
+        sensors::metric_temperatures(body),
+    ];
+    for reading in readings.iter().flatten() {
+        assert!(reading.value.is_none_or(f64::is_finite), "{reading:?}");
+    }
+    let interface = Interface::parse(body);
+    for mac in [&interface.mac, &interface.permanent_mac]
+        .into_iter()
+        .flatten()
+    {
+        assert!(mac.len() == 17 && interface.has_mac(mac), "{mac}");
+    }
+    let entry = LogEntry::parse(body);
+    assert!(!entry.message.chars().any(char::is_control), "{entry:?}");
 }
 
 fn system_holds(system: &System, words: &[ResetType]) {

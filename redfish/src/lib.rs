@@ -1,4 +1,5 @@
-//! Redfish client for provisioning: power, boot override, and what is needed to reach them.
+//! Redfish client for provisioning: power, boot, inventory, sensors, logs, media and accounts of one
+//! machine, and what is needed to reach them.
 //!
 //! It knows URLs and JSON, not machines: no retries of writes, no pacing, no memory beyond one
 //! session and one pinned certificate. Whoever owns a BMC owns one [`Client`].

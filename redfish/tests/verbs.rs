@@ -3,6 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a test that cannot go on has failed"
 )]
 
@@ -29,6 +30,30 @@ async fn power_is_read_with_one_request() {
     let before = service.log().len();
     client.power_state().await.unwrap();
     assert_eq!(service.log().len(), before + 1);
+}
+
+#[tokio::test]
+async fn systems_behind_one_address_share_one_client() {
+    let other = json!({
+        "@odata.id": "/redfish/v1/Systems/2", "Id": "2", "PowerState": "On",
+        "Boot": {"BootSourceOverrideTarget": "None"},
+    });
+    let list = collection(
+        "/redfish/v1/Systems",
+        &["/redfish/v1/Systems/1", "/redfish/v1/Systems/2"],
+    );
+    let service = Service::machine(json!({}), vec![list, other]).await;
+    let client = service.client();
+    let error = client.system().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "BMC shows several bootable systems, name one of: 1, 2"
+    );
+    let (one, two) = (client.for_system("1"), client.for_system("2"));
+    assert_eq!(one.power_state().await.unwrap(), PowerState::Off);
+    assert_eq!(two.power_state().await.unwrap(), PowerState::On);
+    assert_eq!(service.count("GET", "/redfish/v1/"), 1);
+    assert_eq!(one.requests(), two.requests());
 }
 
 #[tokio::test]

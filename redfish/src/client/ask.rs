@@ -147,7 +147,7 @@ impl Client {
     ) -> Result<Collected, Error> {
         let mut collected = Collected::default();
         let mut next = Some(path.to_owned());
-        let mut pages = 0;
+        let (mut pages, mut listed) = (0, 0);
         while let Some(page_path) = next.take() {
             let page = match self.page(operation, &page_path).await {
                 Ok(page) => page,
@@ -159,9 +159,10 @@ impl Client {
                 Err(error) => return Err(error),
             };
             for member in items(&page.body, "Members") {
-                if collected.members.len() >= limit {
+                if listed >= limit {
                     return Ok(collected);
                 }
+                listed += 1;
                 self.take_in(operation, member, &mut collected).await?;
             }
             pages += 1;
@@ -206,11 +207,11 @@ impl Client {
         let Some(path) = text(member, "@odata.id") else {
             return Ok(());
         };
-        if let Some(response) = self
-            .get_or_note(operation, &path, &mut collected.gaps)
-            .await?
-        {
-            collected.members.push(response.body);
+        // Not `get`: the collection was read just now.
+        match self.call(&Ask::get(operation, &path)).await {
+            Ok(response) => collected.members.push(response.body),
+            Err(error) if is_gap(&error) => collected.gaps.push(path),
+            Err(error) => return Err(error),
         }
         Ok(())
     }

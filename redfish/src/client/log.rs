@@ -1,5 +1,7 @@
 //! Reading event logs: the newest entries, whichever way round a BMC lists them.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::Client;
@@ -20,15 +22,12 @@ impl Client {
     /// # Errors
     /// [`Error::NotFound`] when the BMC offers no event log.
     pub async fn event_log(&self, limit: usize) -> Result<EventLog, Error> {
-        let service = self.log_service().await?;
-        let path = text(&service, "@odata.id").unwrap_or_default();
-        let entries = link(&service, "Entries")
-            .unwrap_or_else(|| format!("{}/Entries", path.trim_end_matches('/')));
+        let (service, entries) = self.log_place().await?;
         let mut log = EventLog {
-            service: path,
+            service: service.to_string(),
             ..EventLog::default()
         };
-        let mut next = Some(entries.clone());
+        let mut next = Some(entries.to_string());
         let mut pages = 0;
         while let Some(page) = next.take().filter(|_| pages < PAGE_LIMIT) {
             let page = self.get(OPERATION, &page).await?;
@@ -51,6 +50,21 @@ impl Client {
             }
         }
         Ok(log)
+    }
+
+    /// Paths of the log service and of its entries, found once.
+    async fn log_place(&self) -> Result<(Arc<str>, Arc<str>), Error> {
+        let known = self.places().log.clone();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let service = self.log_service().await?;
+        let path = text(&service, "@odata.id").unwrap_or_default();
+        let entries = link(&service, "Entries")
+            .unwrap_or_else(|| format!("{}/Entries", path.trim_end_matches('/')));
+        let found: (Arc<str>, Arc<str>) = (path.into(), entries.into());
+        self.places().log = Some(found.clone());
+        Ok(found)
     }
 
     /// The log service that fits best.

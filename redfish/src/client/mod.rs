@@ -48,10 +48,10 @@ const SERVICE_ROOT: &str = "/redfish/v1/";
 #[derive(Debug)]
 pub struct Client {
     transport: Arc<Transport>,
-    session: Session,
+    session: Arc<Session>,
     wanted_system: Option<String>,
     timeouts: Timeouts,
-    root: OnceCell<ServiceRoot>,
+    root: Arc<OnceCell<ServiceRoot>>,
     action_info: OnceCell<Vec<ResetType>>,
     places: Mutex<Places>,
     /// `$expand` was announced and did not work.
@@ -64,6 +64,8 @@ struct Places {
     system: Option<Arc<str>>,
     manager: Option<Arc<str>>,
     chassis: Option<Arc<str>>,
+    /// The event log's service and its entries.
+    log: Option<(Arc<str>, Arc<str>)>,
 }
 
 impl Client {
@@ -74,14 +76,30 @@ impl Client {
     pub fn new(config: ClientConfig) -> Result<Self, Error> {
         Ok(Self {
             transport: Arc::new(Transport::new(&config)?),
-            session: Session::new(&config),
+            session: Arc::new(Session::new(&config)),
             wanted_system: config.system_id.filter(|id| !id.trim().is_empty()),
             timeouts: config.timeouts,
-            root: OnceCell::new(),
+            root: Arc::default(),
             action_info: OnceCell::new(),
             places: Mutex::default(),
             expand_failed: AtomicBool::new(false),
         })
+    }
+
+    /// A client for another system behind the same address. It shares connections, certificate and
+    /// session with this one: closing either ends the session of both.
+    #[must_use]
+    pub fn for_system(&self, id: impl Into<String>) -> Self {
+        Self {
+            transport: Arc::clone(&self.transport),
+            session: Arc::clone(&self.session),
+            wanted_system: Some(id.into()),
+            timeouts: self.timeouts,
+            root: Arc::clone(&self.root),
+            action_info: OnceCell::new(),
+            places: Mutex::default(),
+            expand_failed: AtomicBool::new(false),
+        }
     }
 
     /// The leaf certificate of the latest TLS handshake; `None` before the first, and in plaintext.
