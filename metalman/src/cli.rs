@@ -2,6 +2,7 @@
 //! settings are defined; those are in `config`. Invariant: standard output carries results only,
 //! everything else goes to standard error.
 
+mod bmc;
 mod secureboot;
 mod timeline;
 
@@ -36,6 +37,9 @@ enum Command {
     Config(ConfigCommand),
     /// Show what happened to a machine: boots, files, installations, power
     Timeline(timeline::TimelineArgs),
+    /// Examine BMCs
+    #[command(subcommand)]
+    Bmc(bmc::BmcCommand),
     /// Print the custom resource definitions as YAML
     Crd {
         /// Write one file per definition into this folder instead
@@ -99,6 +103,7 @@ impl Cli {
             }
             Command::Config(ConfigCommand::Example) => print(&config::example()),
             Command::Timeline(args) => timeline::run(args).await,
+            Command::Bmc(command) => bmc::run(command).await,
             Command::Crd { out } => crds(out.as_deref()),
             Command::Templates(TemplatesCommand::Check { dir }) => check_templates(dir.as_deref()),
             Command::SecureBoot(command) => secureboot::run(command),

@@ -12,6 +12,7 @@ mod lanes;
 mod open;
 mod pace;
 mod poller;
+pub mod qualify;
 mod words;
 
 use std::{
