@@ -21,13 +21,15 @@ need_venv() {
     give_to_user "$VENV/packages"
 }
 
-# judge COMMAND [ARG…]: a program of the environment, without CA bundles and proxies.
+# What comes before a program of the environment: no CA bundles, no proxies.
+JUDGE=(env -u REQUESTS_CA_BUNDLE -u CURL_CA_BUNDLE -u SSL_CERT_FILE -u SSL_CERT_DIR
+    -u http_proxy -u https_proxy -u HTTP_PROXY -u HTTPS_PROXY -u all_proxy -u ALL_PROXY)
+
+# judge COMMAND [ARG…]: a program of the environment. Not for the background: what is then killed would be a shell.
 judge() {
     local program=$1
     shift
-    env -u REQUESTS_CA_BUNDLE -u CURL_CA_BUNDLE -u SSL_CERT_FILE -u SSL_CERT_DIR \
-        -u http_proxy -u https_proxy -u HTTP_PROXY -u HTTPS_PROXY -u all_proxy -u ALL_PROXY \
-        "$VENV/bin/$program" "$@"
+    "${JUDGE[@]}" "$VENV/bin/$program" "$@"
 }
 
 free_port() {
