@@ -184,4 +184,31 @@ mod tests {
         assert_eq!(update[40..42], [0x30, 0x82]);
         assert_eq!(update[44..47], [0x02, 0x01, 0x01]);
     }
+
+    #[test]
+    fn the_signature_is_of_name_vendor_attributes_time_and_content() {
+        let now: Timestamp = "2026-11-20T10:30:05Z".parse().expect("a time");
+        let signer = Identity::new("rack-a PK", now).expect("a key");
+        let update = update(Variable::Kek, b"LIST", &signer, now).expect("signs");
+        let mut signed = b"K\0E\0K\0".to_vec();
+        signed.extend(GLOBAL.to_bytes_le());
+        signed.extend([0x27, 0, 0, 0]);
+        signed.extend(&update[..16]);
+        signed.extend(b"LIST");
+        // The signature is the last thing in SignedData.
+        let end = update.len() - 4;
+        let signature = &update[end - 256..end];
+        let (_, certificate) = x509_parser::parse_x509_certificate(signer.der()).expect("parses");
+        let key = &certificate.public_key().subject_public_key.data;
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let verifies = |message: &[u8]| {
+            let algorithms = provider.signature_verification_algorithms.all;
+            algorithms
+                .iter()
+                .any(|algorithm| algorithm.verify_signature(key, message, signature).is_ok())
+        };
+        assert!(verifies(&signed));
+        signed.push(0);
+        assert!(!verifies(&signed));
+    }
 }
