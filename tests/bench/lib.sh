@@ -159,6 +159,8 @@ server_start() {
     SERVER_NAME=$name
     (in_cgroup server ip netns exec $SERVER_NS taskset -c $SERVER_CPU "$@" >>"$RUN/$name.log" 2>&1 </dev/null 8>&-) &
     SERVER_PID=$!
+    # A server that is killed is no news.
+    disown "$SERVER_PID"
 }
 
 server_stop() {
@@ -171,7 +173,6 @@ server_stop() {
             sleep 0.1
         done
     done
-    wait "$SERVER_PID" 2>/dev/null || true
     SERVER_PID=''
 }
 
@@ -180,7 +181,6 @@ server_kill() {
     local pid
     for pid in $(server_pids); do kill -KILL "$pid" 2>/dev/null || true; done
     while [ -n "$(server_pids)" ]; do sleep 0.002; done
-    wait "$SERVER_PID" 2>/dev/null || true
     SERVER_PID=''
 }
 

@@ -72,7 +72,7 @@ product_ready() {
     local tries
     for ((tries = 0; tries < 600; tries++)); do
         if ip netns exec $SERVER_NS curl -fs -o /dev/null -m 1 "http://$SERVER_IP:8081/readyz"; then return; fi
-        [ -n "$(server_pids)" ] || break
+        kill -0 "$SERVER_PID" 2>/dev/null || break
         sleep 0.1
     done
     tail -n 5 "$RUN/$SERVER_NAME.log" >&2
@@ -89,11 +89,23 @@ product_image_ready() {
     die "metalman did not unpack the netboot image"
 }
 
-# product_start N: metalman with N machines, answering.
+# product_settled: until what a start brings with it is done: less than a tenth of a processor in half a second.
+product_settled() {
+    local tries before
+    for ((tries = 0; tries < 120; tries++)); do
+        before=$(server_cpu_us)
+        sleep 0.5
+        [ $(($(server_cpu_us) - before)) -ge 50000 ] || return 0
+    done
+    warn "metalman with its machines does not come to rest within a minute; the figures have that in them"
+}
+
+# product_start N: metalman with N machines, answering and at rest.
 product_start() {
     local command
     product_state "$1"
     mapfile -t command < <(product_command "$STATE")
     server_start metalman "${command[@]}"
     product_ready
+    product_settled
 }

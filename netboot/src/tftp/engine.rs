@@ -13,14 +13,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinSet, spawn_blocking},
+};
 use tracing::debug;
 
 use super::{
     content::{ChunkKey, Chunks, Content, Load, Open, Part},
     outbox::{Blocks, Out, What},
     packet::{self, ErrorCode},
-    port::{Ports, Ready},
+    port::Ports,
     request::ReadRequest,
     server::Shared,
     session::{Session, Transmit},
@@ -36,6 +39,10 @@ const REPEAT: Duration = Duration::from_millis(200);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Files are kept in memory for this long after the last transfer.
 const IDLE: Duration = Duration::from_secs(30);
+/// When the kernel took no more to send, it is asked again after this time.
+const SEND_AGAIN: Duration = Duration::from_millis(1);
+/// Files opened and chunks read at once; each takes microseconds unless a disk is slow.
+const MOST_JOBS: usize = 8;
 /// Batches taken from one port before others have their turn.
 const BATCHES: usize = 8;
 
@@ -58,6 +65,8 @@ pub(super) struct Engine {
     touched: Vec<Id>,
     failed: Vec<(Id, io::Error)>,
     idle_since: Option<Instant>,
+    send_again: Option<Instant>,
+    job_places: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -74,6 +83,8 @@ impl Engine {
             touched: Vec::new(),
             failed: Vec::new(),
             idle_since: None,
+            send_again: None,
+            job_places: Arc::new(Semaphore::new(MOST_JOBS)),
         }
     }
 
@@ -93,13 +104,17 @@ impl Engine {
                 return;
             }
         };
-        let mut other = None;
+        let other = self.table.of_peer(received.peer);
+        let other = other.and_then(|id| self.table.get_mut(id).map(|transfer| transfer.port));
+        if let Some(port) = other {
+            // The ERROR that ended the last transfer may still wait there; it came first.
+            self.hear(now, port, true);
+        }
         if let Some(id) = self.table.of_peer(received.peer) {
             if self.is_repeated(now, id, &request) {
                 self.shared.metrics.refused("repeated");
                 return;
             }
-            other = self.table.get_mut(id).map(|transfer| transfer.port);
             self.end(now, id, &End::StartedOver);
         }
         match self.table.room(*received.peer.ip()) {
@@ -128,8 +143,10 @@ impl Engine {
             running: None,
             timer: None,
         });
-        let shared = Arc::clone(&self.shared);
+        let (shared, places) = (Arc::clone(&self.shared), Arc::clone(&self.job_places));
         self.jobs.spawn(async move {
+            // It is never closed.
+            let _place = places.acquire().await.ok();
             let opened = tokio::time::timeout(OPEN_TIMEOUT, open(&shared, received.peer, &path));
             Job::Opened(id, opened.await.unwrap_or(Err(End::OpenTimedOut)))
         });
@@ -187,50 +204,59 @@ impl Engine {
         }
     }
 
-    /// A port can be read or written.
-    pub(super) fn on_ready(&mut self, now: Instant, ready: Ready) {
-        let Ready::Receive(index) = ready else { return };
+    /// A port can be read.
+    pub(super) fn on_ready(&mut self, now: Instant, index: usize) {
         for _ in 0..BATCHES {
-            let Some(port) = self.ports.get_mut(index) else {
-                return;
-            };
-            if let Err(error) = port.receive(&mut self.heard) {
-                self.shared.metrics.receive_errors.inc();
-                debug!(%error, "could not receive on a TFTP port");
-                return;
-            }
-            let mut touched = std::mem::take(&mut self.touched);
-            let mut count = 0;
-            for (peer, datagram) in self.heard.each() {
-                count += 1;
-                // Anybody may send to this port; only the transfer's own client is heard.
-                let Some(id) = self.table.of_peer(peer) else {
-                    continue;
-                };
-                let Some(transfer) = self.table.get_mut(id) else {
-                    continue;
-                };
-                if let (true, Some(running)) = (transfer.port == index, &mut transfer.running) {
-                    running.session.on_datagram(now, datagram);
-                    touched.push(id);
-                }
-            }
-            // Only now: the newest acknowledgement of a client is the one to answer.
-            for id in touched.drain(..) {
-                self.pump(now, id);
-            }
-            self.touched = touched;
-            if count < super::socket::BATCH {
+            if self.hear(now, index, false) < super::socket::BATCH {
                 return;
             }
         }
+    }
+
+    /// Takes one batch of datagrams from a port; gives how many came.
+    fn hear(&mut self, now: Instant, index: usize, at_once: bool) -> usize {
+        let Some(port) = self.ports.get_mut(index) else {
+            return 0;
+        };
+        let received = if at_once {
+            port.receive_now(&mut self.heard)
+        } else {
+            port.receive(&mut self.heard)
+        };
+        if let Err(error) = received {
+            self.shared.metrics.receive_errors.inc();
+            debug!(%error, "could not receive on a TFTP port");
+            return 0;
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        let mut count = 0;
+        for (peer, datagram) in self.heard.each() {
+            count += 1;
+            // Anybody may send to this port; only the transfer's own client is heard.
+            let Some(id) = self.table.of_peer(peer) else {
+                continue;
+            };
+            let Some(transfer) = self.table.get_mut(id) else {
+                continue;
+            };
+            if let (true, Some(running)) = (transfer.port == index, &mut transfer.running) {
+                running.session.on_datagram(now, datagram);
+                touched.push(id);
+            }
+        }
+        // Only now: the newest acknowledgement of a client is the one to answer.
+        for id in touched.drain(..) {
+            self.pump(now, id);
+        }
+        self.touched = touched;
+        count
     }
 
     /// When [`Self::on_time`] has something to do.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let idle = self.idle_since.map(|since| since + IDLE);
         let next = self.times.peek().map(|Reverse((at, _))| *at);
-        next.into_iter().chain(idle).min()
+        next.into_iter().chain(idle).chain(self.send_again).min()
     }
 
     /// Time has passed.
@@ -346,7 +372,7 @@ impl Engine {
         let blksize = self.shared.limits.blksize;
         for key in [Some(key), Content::after(key)].into_iter().flatten() {
             if let Some(load) = running.content.load(&mut self.chunks, key, blksize) {
-                self.jobs.spawn(read(load));
+                self.jobs.spawn(read(load, Arc::clone(&self.job_places)));
             }
         }
     }
@@ -375,12 +401,19 @@ impl Engine {
 
     /// Sends what waits.
     pub(super) fn flush(&mut self) {
+        let mut left = false;
         for index in 0..self.ports.count() {
             if let Some(port) = self.ports.get_mut(index) {
                 port.flush(&mut self.failed);
+                left |= !port.outbox.is_empty();
             }
         }
+        if !left && self.failed.is_empty() {
+            self.send_again = None;
+            return;
+        }
         let now = Instant::now();
+        self.send_again = left.then(|| now + SEND_AGAIN);
         for (id, error) in std::mem::take(&mut self.failed) {
             self.end(now, id, &End::Send(error));
         }
@@ -411,8 +444,9 @@ async fn open(shared: &Shared, peer: SocketAddrV4, path: &str) -> Result<(Conten
     }
 }
 
-async fn read(load: Load) -> Job {
+async fn read(load: Load, places: Arc<Semaphore>) -> Job {
     let key = load.key;
+    let _place = places.acquire().await.ok();
     let read = spawn_blocking(move || load.read()).await;
     Job::Loaded(key, read.map_err(io::Error::other).and_then(|read| read))
 }

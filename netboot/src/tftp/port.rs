@@ -9,12 +9,12 @@
 use std::{
     io,
     io::IoSlice,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, UdpSocket},
     task::{Context, Poll},
 };
 
 use nix::sys::socket::SockaddrIn;
-use tokio::{io::Interest, net::UdpSocket};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     outbox::{Outbox, What},
@@ -31,7 +31,8 @@ const MOST_ADDRESSES: usize = 64;
 /// One port.
 #[derive(Debug)]
 pub(super) struct Port {
-    socket: UdpSocket,
+    /// Watched for datagrams only: a watch on room to send would be woken by every packet sent.
+    socket: AsyncFd<UdpSocket>,
     pub(super) outbox: Outbox,
     /// The kernel took a segmented piece, or was not asked yet.
     segments: bool,
@@ -46,13 +47,6 @@ pub(super) struct Ports {
     looked: usize,
 }
 
-/// What has happened on a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ready {
-    Receive(usize),
-    Send(usize),
-}
-
 impl Ports {
     /// A port on this address for a new transfer, not `other`.
     pub(super) fn choose(&mut self, local: Ipv4Addr, other: Option<usize>) -> io::Result<usize> {
@@ -64,8 +58,8 @@ impl Ports {
             }
             None => {
                 let sockets: Vec<_> = (0..PORTS)
-                    .map(|_| socket::bind(local))
-                    .collect::<Result<_, _>>()?;
+                    .map(|_| watch(socket::bind(local)?))
+                    .collect::<io::Result<_>>()?;
                 self.addresses.push(local);
                 self.all.extend(sockets.into_iter().map(|socket| Port {
                     socket,
@@ -92,38 +86,38 @@ impl Ports {
         self.all.len()
     }
 
-    /// The next port on which something can be done. A port that cannot send is not heard: it
-    /// would only make more to send.
-    pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Ready> {
+    /// The next port that has something to read. A port that cannot send is not heard: it would
+    /// only make more to send.
+    pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<usize> {
         for step in 1..=self.all.len() {
             let index = (self.looked + step) % self.all.len();
-            let Some(port) = self.all.get(index) else {
-                continue;
-            };
-            let ready = if port.outbox.is_empty() {
-                port.socket
-                    .poll_recv_ready(context)
-                    .map(|_| Ready::Receive(index))
-            } else {
-                port.socket
-                    .poll_send_ready(context)
-                    .map(|_| Ready::Send(index))
-            };
-            if ready.is_ready() {
+            if let Some(port) = self.all.get(index)
+                && port.outbox.is_empty()
+                && port.socket.poll_read_ready(context).is_ready()
+            {
                 self.looked = index;
-                return ready;
+                return Poll::Ready(index);
             }
         }
         Poll::Pending
     }
 }
 
+/// Watches a socket for datagrams.
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe; what it guards against, a descriptor that changes under it, no UdpSocket does"
+)]
+fn watch(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
+    AsyncFd::with_interest(socket, Interest::READABLE)
+}
+
 impl Port {
     /// Receives what is there, up to a batch.
     pub(super) fn receive(&self, heard: &mut Heard) -> io::Result<()> {
-        let received = self.socket.try_io(Interest::READABLE, || {
+        let received = self.socket.try_io(Interest::READABLE, |socket| {
             // Fewer than asked for: the queue is empty, and asking again would only cost a call.
-            match heard.receive(&self.socket)? {
+            match heard.receive(socket)? {
                 BATCH => Ok(()),
                 _ => Err(io::ErrorKind::WouldBlock.into()),
             }
@@ -134,11 +128,18 @@ impl Port {
         }
     }
 
+    /// As [`Self::receive`], also when the runtime has not been told of datagrams yet.
+    pub(super) fn receive_now(&self, heard: &mut Heard) -> io::Result<()> {
+        match heard.receive(self.socket.get_ref()) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Sends as much as the kernel takes. Transfers that cannot be sent to go to `failed`.
     pub(super) fn flush(&mut self, failed: &mut Vec<(Id, io::Error)>) {
         while !self.outbox.is_empty() {
-            let sent = self.socket.try_io(Interest::WRITABLE, || self.send_some());
-            match sent {
+            match self.send_some() {
                 Ok(count) => self.sent(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // The device's queue is full: as good as lost on the way.
@@ -160,6 +161,7 @@ impl Port {
 
     /// Datagrams in one call: one piece, or many single ones. Gives how many blocks or packets left.
     fn send_some(&self) -> io::Result<usize> {
+        let socket = self.socket.get_ref();
         if self.begins_with_piece()
             && let Some(out) = self.outbox.front()
             && let What::Blocks(blocks) = &out.what
@@ -169,7 +171,7 @@ impl Port {
             for (header, (_, bytes)) in headers.iter().zip(blocks.each()) {
                 parts.extend([IoSlice::new(header), IoSlice::new(bytes)]);
             }
-            socket::send_segmented(&self.socket, &parts, blocks.packet_size(), out.to)?;
+            socket::send_segmented(socket, &parts, blocks.packet_size(), out.to)?;
             return Ok(blocks.count());
         }
         let mut headers = Vec::with_capacity(BATCH);
@@ -204,7 +206,7 @@ impl Port {
                 [IoSlice::new(header), IoSlice::new(bytes)]
             })
             .collect();
-        socket::send_many(&self.socket, &datagrams, &to)
+        socket::send_many(socket, &datagrams, &to)
     }
 
     /// Forgets what has left.

@@ -4,7 +4,7 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{self, Ipv4Addr, SocketAddrV4},
     os::fd::AsRawFd,
 };
 
@@ -40,10 +40,10 @@ pub(super) fn listen(address: SocketAddrV4) -> io::Result<UdpSocket> {
 }
 
 /// A port for transfers, on one of our addresses.
-pub(super) fn bind(local: Ipv4Addr) -> io::Result<UdpSocket> {
+pub(super) fn bind(local: Ipv4Addr) -> io::Result<net::UdpSocket> {
     let socket = open()?;
     socket.bind(&SocketAddrV4::new(local, 0).into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(socket.into())
 }
 
 fn open() -> io::Result<Socket> {
@@ -98,7 +98,7 @@ impl Default for Heard {
 
 impl Heard {
     /// Receives up to a batch; gives how many came.
-    pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
         self.from.clear();
         let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
         let mut slices: Vec<_> = self
@@ -139,7 +139,7 @@ pub(super) type Parts<'a> = [IoSlice<'a>; 2];
 
 /// Sends the datagrams; gives how many the kernel took.
 pub(super) fn send_many(
-    socket: &UdpSocket,
+    socket: &impl AsRawFd,
     datagrams: &[Parts<'_>],
     to: &[Option<SockaddrIn>],
 ) -> io::Result<usize> {
@@ -151,7 +151,7 @@ pub(super) fn send_many(
 
 /// Sends datagrams of `size` bytes each, the last perhaps shorter, as one piece.
 pub(super) fn send_segmented(
-    socket: &UdpSocket,
+    socket: &impl AsRawFd,
     parts: &[IoSlice<'_>],
     size: u16,
     to: SocketAddrV4,
@@ -197,7 +197,8 @@ mod tests {
 
     #[tokio::test]
     async fn batches_arrive_whole_and_in_order() -> io::Result<()> {
-        let (server, client) = (bind(Ipv4Addr::LOCALHOST)?, bind(Ipv4Addr::LOCALHOST)?);
+        let port = || UdpSocket::from_std(bind(Ipv4Addr::LOCALHOST)?);
+        let (server, client) = (port()?, port()?);
         let (to, empty) = (SockaddrIn::from(address(&client)), [].as_slice());
         let datagrams = [b"a", b"b", b"c"].map(|text| [IoSlice::new(text), IoSlice::new(empty)]);
         assert_eq!(send_many(&server, &datagrams, &[Some(to); 3])?, 3);

@@ -20,6 +20,7 @@ use netboot::{
     source::{FileContent, FileSource, SourceError},
     tftp::server::{TftpConfig, TftpServer},
 };
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Address of machine 0.
@@ -96,9 +97,10 @@ async fn main() -> Result<()> {
     let files = TftpServer::bind(config, TftpMetrics::default())?;
     let stop = CancellationToken::new();
     let known = Arc::clone(&directory);
-    tokio::join!(
-        leases.run(known, stop.clone()),
-        files.run(directory, Arc::new(Directory(root)), stop),
-    );
+    let mut tasks = JoinSet::new();
+    let until = stop.clone();
+    tasks.spawn(async move { leases.run(known, until).await });
+    tasks.spawn(files.run(directory, Arc::new(Directory(root)), stop));
+    tasks.join_all().await;
     Ok(())
 }

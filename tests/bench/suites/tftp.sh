@@ -73,7 +73,7 @@ read_row() {
             --source $CLIENTS_FIRST --limit-s 20
         best=$(printf '%s\n' "$best" "$MEASURED" | jq -cs 'max_by(.megabytes_per_s // 0)')
     done
-    row "$1" "$(jq -c '{mb_s_max: .megabytes_per_s, cpu_ms_mb_min: (if .megabytes then .server_cpu_us / 1000 / .megabytes else null end),
+    row "$1" "$(jq -c '{mb_s_max: .megabytes_per_s, cpu_ms_mb_min: (if (.megabytes // 0) > 0 then .server_cpu_us / 1000 / .megabytes else null end),
         seconds_min: .seconds, done, failed, unfinished, timeouts: .client_timeouts, rss_mb, other}' <<<"$best")" "$(notes "$best")"
 }
 
@@ -83,7 +83,7 @@ lossy_row() {
         --source $CLIENTS_FIRST --delay-us 500 --loss-ppm 5000 --limit-s 12
     row "$1" "$(jq -c '{p50_s_min: (if .done > 25 then .transfer_us.p50 / 1e6 else null end),
         p99_s: (if .done > 0 then .transfer_us.p99 / 1e6 else null end), done, failed, unfinished,
-        cpu_ms_mb_min: (if .megabytes then .server_cpu_us / 1000 / .megabytes else null end), other}' <<<"$MEASURED")" "$(notes "$MEASURED")"
+        cpu_ms_mb_min: (if (.megabytes // 0) > 0 then .server_cpu_us / 1000 / .megabytes else null end), other}' <<<"$MEASURED")" "$(notes "$MEASURED")"
 }
 
 # half_open_row: 10 000 requests from 500 addresses that nobody follows; then 50 real readers.
