@@ -77,7 +77,7 @@ impl Client {
         }
         for path in collections.iter().flatten() {
             self.better_log(path, &mut best).await?;
-            if best.as_ref().is_some_and(|(rank, _)| *rank <= 1) {
+            if best.as_ref().is_some_and(|(rank, _)| *rank == 0) {
                 break;
             }
         }

@@ -71,6 +71,8 @@ pub(crate) fn rank(service: &Value) -> Option<u8> {
     let kind = text(service, "LogEntryType").unwrap_or_default();
     Some(match name.as_str() {
         "sel" | "iml" => 0,
+        // AMI calls the log of its BIOS a SEL as well.
+        "bios" => 3,
         _ if kind == "SEL" => 1,
         "eventlog" | "log" => 2,
         "auditlog" | "diagnosticlog" | "dump" | "journal" | "hostlogger" | "postcodes"
@@ -91,6 +93,7 @@ mod tests {
         assert_eq!(rank(&service("Sel", "SEL")), Some(0));
         assert_eq!(rank(&service("IML", "Oem")), Some(0));
         assert_eq!(rank(&service("Log1", "SEL")), Some(1));
+        assert_eq!(rank(&service("BIOS", "SEL")), Some(3));
         assert_eq!(rank(&service("Lclog", "Event")), Some(3));
         assert_eq!(rank(&service("PostCodes", "OEM")), None);
     }
