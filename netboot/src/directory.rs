@@ -21,6 +21,10 @@ pub trait BootDirectory: Send + Sync + 'static {
     fn by_mac(&self, mac: MacAddr) -> Option<Arc<BootMachine>>;
     /// The machine that has a reservation of this address.
     fn by_ip(&self, ip: Ipv4Addr) -> Option<Arc<BootMachine>>;
+    /// Why this MAC is not served although a machine claims it, if so.
+    fn withheld(&self, _mac: MacAddr) -> Option<Arc<Conflict>> {
+        None
+    }
     /// The machine that holds this unexpired install token (claimed or not), if any.
     fn by_install_token(&self, token: &str) -> Option<Arc<BootMachine>>;
     /// Bounded queue behind it; drops with a counter when full.
@@ -60,6 +64,9 @@ pub struct Reservation {
     pub gateway: Option<Ipv4Addr>,
     /// Option 6, in order of preference.
     pub dns: Vec<Ipv4Addr>,
+    /// Option 26, when it is not Ethernet's 1500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
 }
 
 /// What a machine's processor runs.
@@ -127,7 +134,9 @@ pub struct Snapshot {
     by_mac: HashMap<MacAddr, Arc<BootMachine>>,
     by_ip: HashMap<Ipv4Addr, Arc<BootMachine>>,
     by_token: HashMap<String, Arc<BootMachine>>,
-    conflicts: Vec<Conflict>,
+    conflicts: Vec<Arc<Conflict>>,
+    /// Why a MAC that is claimed is not served.
+    withheld: HashMap<MacAddr, Arc<Conflict>>,
 }
 
 /// A value that several machines claim; it is served to none of them.
@@ -148,6 +157,15 @@ pub enum Disputed {
     Ip(Ipv4Addr),
 }
 
+impl std::fmt::Display for Disputed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mac(mac) => write!(f, "MAC {mac}"),
+            Self::Ip(ip) => write!(f, "address {ip}"),
+        }
+    }
+}
+
 impl Snapshot {
     /// Indexes `machines` by MAC, address and install token, leaving out what is disputed.
     pub fn new(machines: Vec<BootMachine>) -> Self {
@@ -156,36 +174,32 @@ impl Snapshot {
 
     /// As [`Snapshot::new`], for machines that an earlier snapshot had too.
     pub fn of(machines: Vec<Arc<BootMachine>>) -> Self {
-        let mut claims: HashMap<Disputed, Vec<&Arc<BootMachine>>> = HashMap::new();
+        let conflicts = conflicts(&machines);
+        let disputes: HashMap<Disputed, &Arc<Conflict>> =
+            conflicts.iter().map(|c| (c.value, c)).collect();
+        let dispute = |lease: &Reservation| {
+            let values = [Disputed::Mac(lease.mac), Disputed::Ip(lease.ipv4)];
+            values.iter().find_map(|value| disputes.get(value).copied())
+        };
+        let mut withheld = HashMap::new();
+        let mut by_mac = HashMap::with_capacity(machines.len());
+        let mut by_ip = HashMap::with_capacity(machines.len());
         for machine in &machines {
-            for lease in &machine.leases {
-                for value in [Disputed::Mac(lease.mac), Disputed::Ip(lease.ipv4)] {
-                    let claimants = claims.entry(value).or_default();
-                    if !claimants.iter().any(|other| Arc::ptr_eq(other, machine)) {
-                        claimants.push(machine);
+            let mut served = Arc::clone(machine);
+            if machine.leases.iter().any(|lease| dispute(lease).is_some()) {
+                for lease in &machine.leases {
+                    if let Some(dispute) = dispute(lease) {
+                        withheld.insert(lease.mac, Arc::clone(dispute));
                     }
                 }
+                let leases = &mut Arc::make_mut(&mut served).leases;
+                leases.retain(|lease| dispute(lease).is_none());
+            }
+            for lease in &served.leases {
+                by_mac.insert(lease.mac, Arc::clone(&served));
+                by_ip.insert(lease.ipv4, Arc::clone(&served));
             }
         }
-        let mut by_mac = HashMap::new();
-        let mut by_ip = HashMap::new();
-        let mut conflicts = Vec::new();
-        for (value, claimants) in claims {
-            match (value, claimants.as_slice()) {
-                (Disputed::Mac(mac), [only]) => {
-                    by_mac.insert(mac, Arc::clone(only));
-                }
-                (Disputed::Ip(ip), [only]) => {
-                    by_ip.insert(ip, Arc::clone(only));
-                }
-                (value, several) => {
-                    let mut machines: Vec<_> = several.iter().map(|m| m.name.clone()).collect();
-                    machines.sort();
-                    conflicts.push(Conflict { value, machines });
-                }
-            }
-        }
-        conflicts.sort_by_key(|conflict| conflict.value);
         let by_token = machines
             .iter()
             .filter_map(|m| {
@@ -200,6 +214,7 @@ impl Snapshot {
             by_ip,
             by_token,
             conflicts,
+            withheld,
         }
     }
 
@@ -224,9 +239,40 @@ impl Snapshot {
     }
 
     /// Values claimed by several machines, sorted.
-    pub fn conflicts(&self) -> &[Conflict] {
+    pub fn conflicts(&self) -> &[Arc<Conflict>] {
         &self.conflicts
     }
+
+    /// Why this MAC, though a machine claims it, is not served.
+    pub fn withheld(&self, mac: MacAddr) -> Option<Arc<Conflict>> {
+        self.withheld.get(&mac).cloned()
+    }
+}
+
+/// Every MAC and address that more than one machine claims.
+fn conflicts(machines: &[Arc<BootMachine>]) -> Vec<Arc<Conflict>> {
+    let mut claims: HashMap<Disputed, Vec<&str>> = HashMap::with_capacity(machines.len() * 2);
+    for machine in machines {
+        for lease in &machine.leases {
+            for value in [Disputed::Mac(lease.mac), Disputed::Ip(lease.ipv4)] {
+                let claimants = claims.entry(value).or_default();
+                if claimants.last() != Some(&machine.name.as_str()) {
+                    claimants.push(&machine.name);
+                }
+            }
+        }
+    }
+    let mut conflicts: Vec<_> = claims
+        .into_iter()
+        .filter(|(_, claimants)| claimants.len() > 1)
+        .map(|(value, mut claimants)| {
+            claimants.sort_unstable();
+            let machines = claimants.into_iter().map(str::to_owned).collect();
+            Arc::new(Conflict { value, machines })
+        })
+        .collect();
+    conflicts.sort_by_key(|conflict| conflict.value);
+    conflicts
 }
 
 /// A directory that lives in memory alone: for tests, and for tools without an owner.
@@ -272,6 +318,10 @@ impl BootDirectory for InMemory {
 
     fn by_ip(&self, ip: Ipv4Addr) -> Option<Arc<BootMachine>> {
         self.snapshot.load().by_ip(ip)
+    }
+
+    fn withheld(&self, mac: MacAddr) -> Option<Arc<Conflict>> {
+        self.snapshot.load().withheld(mac)
     }
 
     fn by_install_token(&self, token: &str) -> Option<Arc<BootMachine>> {

@@ -42,6 +42,11 @@ pub enum BootEventKind {
     DhcpDiscover {
         arch: Option<ClientArch>,
         vendor_class: Option<String>,
+        /// The firmware's UUID of the machine (option 97), as RFC 4578 sends it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uuid: Option<String>,
+        #[serde(flatten)]
+        via: Via,
     },
     /// We offered its reservation. `boot_file` and `no_boot_file` exclude each other.
     DhcpOffer {
@@ -73,9 +78,36 @@ pub enum BootEventKind {
     UnknownMac {
         vendor_class: Option<String>,
         arch: Option<ClientArch>,
+        #[serde(flatten)]
+        via: Via,
     },
-    /// A client chose another DHCP server on our segment.
-    ForeignServer { server: Ipv4Addr },
+    /// A MAC was not answered because two machines claim it or its address.
+    AddressDisputed {
+        disputed: String,
+        machines: Vec<String>,
+    },
+    /// Another DHCP server on our segment spoke to a client, or a client to it.
+    ForeignServer {
+        server: Ipv4Addr,
+        sent: ForeignMessage,
+        /// What the client was given or asks for.
+        address: Option<Ipv4Addr>,
+    },
+    /// Beside another DHCP server: we told the client its boot file.
+    ProxyAnswer {
+        boot_file: String,
+        /// Our address, where the loaders must ask next.
+        server: Ipv4Addr,
+    },
+    /// Beside another DHCP server: a client that wants to boot was told nothing.
+    ProxySilence { no_boot_file: NoBootFile },
+    /// Beside another DHCP server: the client takes an address from it.
+    SiteLease {
+        server: Ipv4Addr,
+        address: Ipv4Addr,
+        /// What the Machine reserves.
+        reserved: Ipv4Addr,
+    },
     /// A whole file was read by TFTP and its last block was acknowledged.
     TftpDone {
         file: String,
@@ -108,6 +140,47 @@ pub enum BootEventKind {
     },
 }
 
+/// How a request came: through which relay, and where that relay saw the client.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Via {
+    /// `giaddr`; `None` on our own link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Ipv4Addr>,
+    /// Port of the switch (RFC 3046 circuit id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_id: Option<String>,
+    /// The switch (RFC 3046 remote id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_id: Option<String>,
+}
+
+/// By which message another DHCP server was noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ForeignMessage {
+    /// Its OFFER, broadcast on our segment.
+    Offer,
+    /// Its ACK.
+    Ack,
+    /// Its NAK.
+    Nak,
+    /// A client's REQUEST (or DECLINE, RELEASE) that names it.
+    Request,
+}
+
+impl ForeignMessage {
+    /// Bounded label for metrics, and the word for people.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Offer => "OFFER",
+            Self::Ack => "ACK",
+            Self::Nak => "NAK",
+            Self::Request => "REQUEST",
+        }
+    }
+}
+
 /// What the rendered boot file tells GRUB to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -131,7 +204,11 @@ impl BootEventKind {
             Self::DhcpRelease { .. } => "dhcpRelease",
             Self::DhcpInform { .. } => "dhcpInform",
             Self::UnknownMac { .. } => "unknownMac",
+            Self::AddressDisputed { .. } => "addressDisputed",
             Self::ForeignServer { .. } => "foreignServer",
+            Self::ProxyAnswer { .. } => "proxyAnswer",
+            Self::ProxySilence { .. } => "proxySilence",
+            Self::SiteLease { .. } => "siteLease",
             Self::TftpDone { .. } => "tftpDone",
             Self::TftpFailed { .. } => "tftpFailed",
             Self::HttpDone { .. } => "httpDone",

@@ -33,6 +33,7 @@ pub struct DhcpMetrics {
     requests: Family<Kind, Counter>,
     decisions: Family<Outcome, Counter>,
     dropped: Family<Reason, Counter>,
+    foreign: Family<Kind, Counter>,
     pub(crate) receive_errors: Counter,
 }
 
@@ -52,8 +53,13 @@ impl DhcpMetrics {
         );
         registry.register(
             "dropped",
-            "Malformed datagrams by reason",
+            "Datagrams that were not looked at, by reason: malformed, or too many of one MAC",
             self.dropped.clone(),
+        );
+        registry.register(
+            "foreign_messages",
+            "Messages of or to another DHCP server on our segment, by kind",
+            self.foreign.clone(),
         );
         registry.register(
             "receive_errors",
@@ -68,6 +74,10 @@ impl DhcpMetrics {
 
     pub(crate) fn outcome(&self, outcome: &'static str) {
         self.decisions.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn foreign(&self, kind: &'static str) {
+        self.foreign.get_or_create(&Kind { kind }).inc();
     }
 
     pub(crate) fn refused(&self, reason: &'static str) {

@@ -9,14 +9,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use jiff::Timestamp;
 
 use super::{
-    boot_file,
+    boot_file, proxy,
     relay::{Delivery, destination},
     reply::{self, Grant, ReplyKind},
     request::{BootRequest, RequestKind},
 };
 use crate::{
     directory::{BootDirectory, BootMachine, Reservation},
-    event::{BootEvent, BootEventKind},
+    event::{BootEvent, BootEventKind, ForeignMessage, Via},
 };
 
 /// What this server says about itself.
@@ -30,6 +30,30 @@ pub struct Server {
     pub lease_seconds: u32,
     /// Option 15.
     pub domain: Option<String>,
+    /// Option 42, in order of preference.
+    pub ntp: Vec<Ipv4Addr>,
+    /// Whether addresses come from us.
+    pub role: Role,
+    /// Other DHCP servers that are meant to be on our segment.
+    pub known_servers: Vec<Ipv4Addr>,
+}
+
+/// Who gives addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// We do.
+    Authority,
+    /// Another server of the site does; we add the boot file (ProxyDHCP of the PXE specification).
+    Proxy,
+}
+
+impl Server {
+    /// Whether a message by or to `server` should alarm somebody. Beside a site's server of which
+    /// nothing is known, any may be the right one.
+    pub(crate) fn is_foreign(&self, server: Ipv4Addr) -> bool {
+        let any = self.role == Role::Proxy && self.known_servers.is_empty();
+        server != self.address && !any && !self.known_servers.contains(&server)
+    }
 }
 
 /// The outcome for one request.
@@ -52,39 +76,41 @@ pub struct Reply {
     pub to: SocketAddrV4,
 }
 
-/// Decides about one request; total and without side effects.
+/// How a request reached us.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// The process's clock, read once.
+    pub now: Timestamp,
+    /// Who sent the datagram.
+    pub peer: SocketAddrV4,
+    /// Whether events are wanted; at a flood they are not, and need not be made.
+    pub tell: bool,
+}
+
+/// Decides about one request on the server port; total and without side effects.
 pub fn decide(
-    now: Timestamp,
+    arrival: Arrival,
     server: &Server,
     directory: &dyn BootDirectory,
     request: &BootRequest,
 ) -> Decision {
     let machine = directory.by_mac(request.mac);
     let step = Step {
-        now,
+        arrival,
         server,
         request,
         machine: machine.as_deref(),
     };
-    let foreign = request.server_identifier.filter(|id| *id != server.address);
-    if let (Some(foreign), false) = (foreign, request.kind == RequestKind::Discover) {
-        let event = step.event(BootEventKind::ForeignServer { server: foreign });
-        return silence("foreign_server", vec![event]);
+    if server.role == Role::Proxy {
+        return proxy::on_server_port(&step, directory);
     }
-    let link = if request.is_relayed() {
-        request.giaddr
-    } else {
-        server.address
-    };
-    let owned = machine
-        .as_ref()
-        .and_then(|m| Some((m, m.reservation(request.mac, link)?)));
-    let Some((machine, reservation)) = owned else {
-        let kind = BootEventKind::UnknownMac {
-            vendor_class: request.vendor_class.clone(),
-            arch: request.arch(),
-        };
-        return silence("unknown_mac", vec![step.event(kind)]);
+    if request.kind != RequestKind::Discover
+        && let Some(other) = step.other_server()
+    {
+        return step.addressed_to(other);
+    }
+    let Some((machine, reservation)) = step.owned() else {
+        return step.not_ours(directory);
     };
     match request.kind {
         RequestKind::Discover => step.discover(machine, reservation),
@@ -94,34 +120,77 @@ pub fn decide(
             let address = request.requested_address;
             silence(
                 "declined",
-                vec![step.event(BootEventKind::DhcpDecline { address })],
+                step.note(BootEventKind::DhcpDecline { address }),
             )
         }
         RequestKind::Release => {
             let address = given(request.ciaddr);
             silence(
                 "released",
-                vec![step.event(BootEventKind::DhcpRelease { address })],
+                step.note(BootEventKind::DhcpRelease { address }),
             )
         }
     }
 }
 
 /// The parts every answer needs.
-struct Step<'a> {
-    now: Timestamp,
-    server: &'a Server,
-    request: &'a BootRequest,
-    machine: Option<&'a BootMachine>,
+pub(super) struct Step<'a> {
+    pub(super) arrival: Arrival,
+    pub(super) server: &'a Server,
+    pub(super) request: &'a BootRequest,
+    pub(super) machine: Option<&'a BootMachine>,
 }
 
-impl Step<'_> {
-    fn discover(&self, machine: &BootMachine, reservation: &Reservation) -> Decision {
-        let seen = self.event(BootEventKind::DhcpDiscover {
-            arch: self.request.arch(),
+impl<'a> Step<'a> {
+    /// The server the request is for, when that is not us.
+    pub(super) fn other_server(&self) -> Option<Ipv4Addr> {
+        let named = self.request.server_identifier?;
+        let ours = named == self.server.address || Some(named) == self.request.server_override();
+        (!ours).then_some(named)
+    }
+
+    /// RFC 2131 section 4.3.2: a request to another server means no more than that.
+    pub(super) fn addressed_to(&self, other: Ipv4Addr) -> Decision {
+        if !self.server.is_foreign(other) {
+            return silence("known_server", Vec::new());
+        }
+        let kind = BootEventKind::ForeignServer {
+            server: other,
+            sent: ForeignMessage::Request,
+            address: self.request.requested_address,
+        };
+        silence("foreign_server", self.note(kind))
+    }
+
+    /// The machine and the reservation of the asking NIC that fits the link it asks on.
+    pub(super) fn owned(&self) -> Option<(&'a BootMachine, &'a Reservation)> {
+        let machine = self.machine?;
+        let link = self.request.relayed_link().unwrap_or(self.server.address);
+        Some((machine, machine.reservation(self.request.mac, link)?))
+    }
+
+    pub(super) fn not_ours(&self, directory: &dyn BootDirectory) -> Decision {
+        if let Some(conflict) = directory.withheld(self.request.mac) {
+            let told = |name: &String| BootEvent {
+                machine: Some(name.clone()),
+                ..self.event(BootEventKind::AddressDisputed {
+                    disputed: conflict.value.to_string(),
+                    machines: conflict.machines.clone(),
+                })
+            };
+            let events = conflict.machines.iter().filter(|_| self.arrival.tell);
+            return silence("disputed", events.map(told).collect());
+        }
+        let kind = BootEventKind::UnknownMac {
             vendor_class: self.request.vendor_class.clone(),
-        });
-        self.lease(ReplyKind::Offer, seen, machine, reservation)
+            arch: self.request.arch(),
+            via: self.via(),
+        };
+        silence("unknown_mac", self.note(kind))
+    }
+
+    fn discover(&self, machine: &BootMachine, reservation: &Reservation) -> Decision {
+        self.lease(ReplyKind::Offer, machine, reservation, || self.discovered())
     }
 
     /// RFC 2131 section 4.3.2: selecting, init-reboot, renewing and rebinding all name an address,
@@ -134,58 +203,62 @@ impl Step<'_> {
         let Some(asked) = asked else {
             return silence("no_address", Vec::new());
         };
-        let seen = self.event(BootEventKind::DhcpRequest {
+        let seen = || BootEventKind::DhcpRequest {
             requested: Some(asked),
             arch: self.request.arch(),
             vendor_class: self.request.vendor_class.clone(),
-        });
+        };
         if asked == reservation.ipv4 {
-            return self.lease(ReplyKind::Ack, seen, machine, reservation);
+            return self.lease(ReplyKind::Ack, machine, reservation, seen);
         }
         let reason = format!("{asked} is not reserved for {}", self.request.mac);
         let bytes = reply::nak(self.server.address, self.request, &reason);
-        let event = self.event(BootEventKind::DhcpNak { reason });
-        self.answer(ReplyKind::Nak, Delivery::Nak, bytes, vec![seen, event])
+        let mut events = self.note(seen());
+        events.extend(self.note(BootEventKind::DhcpNak { reason }));
+        self.answer(ReplyKind::Nak, Delivery::Nak, bytes, events)
     }
 
     fn inform(&self, machine: &BootMachine, reservation: &Reservation) -> Decision {
         let Some(address) = given(self.request.ciaddr) else {
             return silence("no_address", Vec::new());
         };
-        let event = self.event(BootEventKind::DhcpInform {
+        let events = self.note(BootEventKind::DhcpInform {
             address: Some(address),
         });
         let (bytes, _boot) = self.grant(ReplyKind::Ack, machine, reservation, None);
-        self.answer(ReplyKind::Ack, Delivery::Inform, bytes, vec![event])
+        self.answer(ReplyKind::Ack, Delivery::Inform, bytes, events)
     }
 
     fn lease(
         &self,
         kind: ReplyKind,
-        seen: BootEvent,
         machine: &BootMachine,
         reservation: &Reservation,
+        seen: impl FnOnce() -> BootEventKind,
     ) -> Decision {
         let lease = Some(self.server.lease_seconds);
         let (bytes, boot) = self.grant(kind, machine, reservation, lease);
-        let (boot_file, no_boot_file) = match boot {
-            Ok(file) => (Some(file.name), None),
-            Err(why) => (None, Some(why)),
-        };
-        let address = reservation.ipv4;
-        let said = match kind {
-            ReplyKind::Offer => BootEventKind::DhcpOffer {
-                address,
-                boot_file,
-                no_boot_file,
-            },
-            ReplyKind::Ack | ReplyKind::Nak => BootEventKind::DhcpAck {
-                address,
-                boot_file,
-                no_boot_file,
-            },
-        };
-        let events = vec![seen, self.event_at(said, Some(address))];
+        let mut events = Vec::new();
+        if self.arrival.tell {
+            let (boot_file, no_boot_file) = match boot {
+                Ok(file) => (Some(file.name), None),
+                Err(why) => (None, Some(why)),
+            };
+            let address = reservation.ipv4;
+            let said = match kind {
+                ReplyKind::Offer => BootEventKind::DhcpOffer {
+                    address,
+                    boot_file,
+                    no_boot_file,
+                },
+                ReplyKind::Ack | ReplyKind::Nak => BootEventKind::DhcpAck {
+                    address,
+                    boot_file,
+                    no_boot_file,
+                },
+            };
+            events = vec![self.event(seen()), self.event_at(said, Some(address))];
+        }
         self.answer(kind, Delivery::Lease, bytes, events)
     }
 
@@ -204,6 +277,7 @@ impl Step<'_> {
             reservation,
             host_name: Some(machine.name.as_str()).filter(|name| is_host_name(name)),
             domain: self.server.domain.as_deref(),
+            ntp: &self.server.ntp,
             lease_seconds,
             boot_file: boot.as_ref().ok(),
         };
@@ -220,7 +294,7 @@ impl Step<'_> {
         bytes: Vec<u8>,
         events: Vec<BootEvent>,
     ) -> Decision {
-        let to = destination(self.request, delivery);
+        let to = destination(self.request, self.arrival.peer, delivery);
         Decision {
             reply: Some(Reply { bytes, to }),
             events,
@@ -228,7 +302,34 @@ impl Step<'_> {
         }
     }
 
-    fn event(&self, kind: BootEventKind) -> BootEvent {
+    pub(super) fn discovered(&self) -> BootEventKind {
+        BootEventKind::DhcpDiscover {
+            arch: self.request.arch(),
+            vendor_class: self.request.vendor_class.clone(),
+            uuid: self.request.uuid_text(),
+            via: self.via(),
+        }
+    }
+
+    fn via(&self) -> Via {
+        let agent = self.request.relay_agent.as_ref();
+        Via {
+            relay: given(self.request.giaddr),
+            circuit_id: agent.and_then(super::agent::RelayAgent::circuit_id),
+            remote_id: agent.and_then(super::agent::RelayAgent::remote_id),
+        }
+    }
+
+    /// One event, when events are wanted.
+    pub(super) fn note(&self, kind: BootEventKind) -> Vec<BootEvent> {
+        if self.arrival.tell {
+            vec![self.event(kind)]
+        } else {
+            Vec::new()
+        }
+    }
+
+    pub(super) fn event(&self, kind: BootEventKind) -> BootEvent {
         self.event_at(kind, given(self.request.ciaddr))
     }
 
@@ -238,13 +339,13 @@ impl Step<'_> {
             machine,
             mac: Some(self.request.mac),
             ip,
-            at: self.now,
+            at: self.arrival.now,
             kind,
         }
     }
 }
 
-fn silence(outcome: &'static str, events: Vec<BootEvent>) -> Decision {
+pub(super) fn silence(outcome: &'static str, events: Vec<BootEvent>) -> Decision {
     Decision {
         reply: None,
         events,
@@ -252,7 +353,7 @@ fn silence(outcome: &'static str, events: Vec<BootEvent>) -> Decision {
     }
 }
 
-fn given(address: Ipv4Addr) -> Option<Ipv4Addr> {
+pub(super) fn given(address: Ipv4Addr) -> Option<Ipv4Addr> {
     (!address.is_unspecified()).then_some(address)
 }
 

@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::{CLIENT_PORT, SERVER_PORT, request::BootRequest};
+use super::{CLIENT_PORT, SERVER_PORT, agent::RelayAgent, request::BootRequest};
 
 /// What kind of reply is to be delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +22,26 @@ pub(crate) enum Delivery {
 ///
 /// A client without an address gets a broadcast even when it says it could take unicast: that needs
 /// no raw socket and no ARP entry, and every client must accept it.
-pub(crate) fn destination(request: &BootRequest, delivery: Delivery) -> SocketAddrV4 {
+///
+/// A relay that says so (RFC 8357) is answered at the port it sent from.
+pub(crate) fn destination(
+    request: &BootRequest,
+    peer: SocketAddrV4,
+    delivery: Delivery,
+) -> SocketAddrV4 {
+    let agent = request.relay_agent.as_ref();
+    let relay_port = if agent.is_some_and(RelayAgent::wants_source_port) {
+        peer.port()
+    } else {
+        SERVER_PORT
+    };
     let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
     let configured =
         (!request.ciaddr.is_unspecified()).then(|| SocketAddrV4::new(request.ciaddr, CLIENT_PORT));
     match delivery {
         Delivery::Inform => configured.unwrap_or(everybody),
         Delivery::Lease | Delivery::Nak if request.is_relayed() => {
-            SocketAddrV4::new(request.giaddr, SERVER_PORT)
+            SocketAddrV4::new(request.giaddr, relay_port)
         }
         Delivery::Lease if !request.is_broadcast() => configured.unwrap_or(everybody),
         Delivery::Lease | Delivery::Nak => everybody,
@@ -66,6 +78,7 @@ mod tests {
         let client = Ipv4Addr::new(10, 77, 0, 11);
         let none = Ipv4Addr::UNSPECIFIED;
         let all = "255.255.255.255:68";
+        let peer = SocketAddrV4::new(relay, 4067);
         for (giaddr, ciaddr, flags, delivery, want) in [
             (none, none, 0x8000, Delivery::Lease, all),
             (none, none, 0, Delivery::Lease, all),
@@ -79,11 +92,21 @@ mod tests {
             let mut request = BootRequest::parse(&discover().bytes()).expect("parses");
             (request.giaddr, request.ciaddr, request.flags) = (giaddr, ciaddr, flags);
             assert_eq!(
-                destination(&request, delivery).to_string(),
+                destination(&request, peer, delivery).to_string(),
                 want,
                 "{giaddr} {ciaddr} {delivery:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_relay_that_asks_for_it_is_answered_at_its_own_port() {
+        let relay = Ipv4Addr::new(10, 1, 0, 1);
+        let packet = discover().at(24, &relay.octets()).set(82, &[19, 0]);
+        let request = BootRequest::parse(&packet.bytes()).expect("parses");
+        let peer = SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 2), 4067);
+        let to = destination(&request, peer, Delivery::Lease);
+        assert_eq!(to.to_string(), "10.1.0.1:4067");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Replies as bytes.
 //!
 //! Not the choice of what to say. Invariant: a reply is at least 300 bytes (BOOTP clients drop
-//! shorter ones), never longer than the client takes, has option 53 first and option 82 last.
+//! shorter ones), never longer than the client takes, has option 53 first and option 82 last, and
+//! no option twice.
 
 use std::net::Ipv4Addr;
 
@@ -56,11 +57,26 @@ pub(crate) struct Grant<'a> {
     pub(crate) reservation: &'a Reservation,
     pub(crate) host_name: Option<&'a str>,
     pub(crate) domain: Option<&'a str>,
+    pub(crate) ntp: &'a [Ipv4Addr],
     pub(crate) lease_seconds: Option<u32>,
     pub(crate) boot_file: Option<&'a BootFile>,
 }
 
-/// An OFFER or an ACK.
+/// What a client that sends no option 55 is told, the most important first.
+const UNASKED: [u8; 9] = [
+    option::ROUTER,
+    option::DNS,
+    option::BROADCAST,
+    option::HOST_NAME,
+    option::DOMAIN_NAME,
+    option::INTERFACE_MTU,
+    option::NTP,
+    option::RENEWAL,
+    option::REBINDING,
+];
+
+/// An OFFER or an ACK: first what nobody can do without, then what was asked for, in the client's
+/// order (RFC 2132 section 9.8), as far as it takes.
 pub(crate) fn grant(
     kind: ReplyKind,
     server: Ipv4Addr,
@@ -72,31 +88,73 @@ pub(crate) fn grant(
     if let Some(seconds) = grant.lease_seconds {
         reply.address(YIADDR, lease.ipv4);
         reply.put(option::LEASE_TIME, &seconds.to_be_bytes());
-        reply.put(option::RENEWAL, &(seconds / 2).to_be_bytes());
-        reply.put(option::REBINDING, &(seconds / 8 * 7).to_be_bytes());
     }
     reply.address(SIADDR, server);
     reply.put(option::SUBNET_MASK, &lease.subnet_mask.octets());
-    if let Some(gateway) = lease.gateway {
-        reply.put(option::ROUTER, &gateway.octets());
-    }
     if let Some(file) = grant.boot_file {
+        // Loaders use the firmware's answer, whose list does not know what they need.
+        put_asked(&mut reply, grant, option::ROUTER);
         put_boot_file(&mut reply, server, request, file);
+        put_asked(&mut reply, grant, option::DNS);
     }
-    let dns: Vec<u8> = lease.dns.iter().flat_map(Ipv4Addr::octets).collect();
-    if !dns.is_empty() {
-        reply.put(option::DNS, &dns);
+    for code in request.parameters.as_deref().unwrap_or(&UNASKED) {
+        put_asked(&mut reply, grant, *code);
     }
-    reply.put(
-        option::BROADCAST,
-        &(lease.ipv4 | !lease.subnet_mask).octets(),
-    );
-    if let Some(name) = grant.host_name {
-        reply.put(option::HOST_NAME, name.as_bytes());
+    reply.finish()
+}
+
+/// Puts one option of the configuration, if there is such a thing to tell.
+fn put_asked(reply: &mut Writer, grant: &Grant<'_>, code: u8) {
+    let lease = grant.reservation;
+    match code {
+        option::ROUTER => put_addresses(reply, code, lease.gateway.as_slice()),
+        option::DNS => put_addresses(reply, code, &lease.dns),
+        option::NTP => put_addresses(reply, code, grant.ntp),
+        option::BROADCAST => {
+            let broadcast = lease.ipv4 | !lease.subnet_mask;
+            reply.put(code, &broadcast.octets());
+        }
+        option::HOST_NAME => put_text(reply, code, grant.host_name),
+        option::DOMAIN_NAME => put_text(reply, code, grant.domain),
+        option::INTERFACE_MTU => {
+            if let Some(mtu) = lease.mtu {
+                reply.put(code, &mtu.to_be_bytes());
+            }
+        }
+        option::RENEWAL | option::REBINDING => {
+            if let Some(lease) = grant.lease_seconds {
+                let renewal = code == option::RENEWAL;
+                let seconds = if renewal { lease / 2 } else { lease / 8 * 7 };
+                reply.put(code, &seconds.to_be_bytes());
+            }
+        }
+        _ => {}
     }
-    if let Some(domain) = grant.domain {
-        reply.put(option::DOMAIN_NAME, domain.as_bytes());
+}
+
+fn put_addresses(reply: &mut Writer, code: u8, addresses: &[Ipv4Addr]) {
+    if !addresses.is_empty() {
+        let octets: Vec<u8> = addresses.iter().flat_map(Ipv4Addr::octets).collect();
+        reply.put(code, &octets);
     }
+}
+
+fn put_text(reply: &mut Writer, code: u8, text: Option<&str>) {
+    if let Some(text) = text {
+        reply.put(code, text.as_bytes());
+    }
+}
+
+/// An OFFER or an ACK that names a boot file and nothing else.
+pub(crate) fn boot_only(
+    kind: ReplyKind,
+    server: Ipv4Addr,
+    request: &BootRequest,
+    file: &BootFile,
+) -> Vec<u8> {
+    let mut reply = Writer::new(kind, server, request);
+    reply.address(SIADDR, server);
+    put_boot_file(&mut reply, server, request, file);
     reply.finish()
 }
 
@@ -157,13 +215,15 @@ struct Writer {
     bytes: Vec<u8>,
     limit: usize,
     tail: Vec<u8>,
+    /// One bit for each option that was put.
+    told: [u64; 4],
 }
 
 impl Writer {
     fn new(kind: ReplyKind, server: Ipv4Addr, request: &BootRequest) -> Self {
         let mut tail = Vec::new();
         if let Some(agent) = &request.relay_agent {
-            append(&mut tail, option::RELAY_AGENT, agent);
+            append(&mut tail, option::RELAY_AGENT, agent.as_bytes());
         }
         let asked = request.max_message_size.map_or(DEFAULT_LIMIT, |size| {
             usize::from(size)
@@ -171,9 +231,10 @@ impl Writer {
                 .max(DEFAULT_LIMIT)
         });
         let mut writer = Self {
-            bytes: vec![0; COOKIE],
+            bytes: zeroes(),
             limit: asked.min(MAX_DATAGRAM - IP_AND_UDP),
             tail,
+            told: [0; 4],
         };
         writer.set(0, &[2, 1, 6, 0]);
         writer.set(4, &request.xid.to_be_bytes());
@@ -185,7 +246,8 @@ impl Writer {
         }
         writer.bytes.extend([99, 130, 83, 99]);
         writer.put(option::MESSAGE_TYPE, &[kind.number()]);
-        writer.put(option::SERVER_IDENTIFIER, &server.octets());
+        let identifier = request.server_override().unwrap_or(server);
+        writer.put(option::SERVER_IDENTIFIER, &identifier.octets());
         if let Some(id) = &request.client_id {
             writer.put(option::CLIENT_ID, id);
         }
@@ -213,12 +275,18 @@ impl Writer {
         }
     }
 
-    /// Appends an option unless the client could not take the message then. The caller puts what
-    /// matters most first.
+    /// Appends an option unless it is there already or the client could not take the message then.
+    /// The caller puts what matters most first.
     fn put(&mut self, code: u8, data: &[u8]) {
+        let bit = 1_u64 << (code % 64);
+        let Some(told) = self.told.get_mut(usize::from(code / 64)) else {
+            return;
+        };
         let end_and_tail = 1 + self.tail.len();
         let parts = data.len().div_ceil(255);
-        if self.bytes.len() + data.len() + 2 * parts + end_and_tail <= self.limit {
+        let fits = self.bytes.len() + data.len() + 2 * parts + end_and_tail <= self.limit;
+        if fits && *told & bit == 0 {
+            *told |= bit;
             append(&mut self.bytes, code, data);
         }
     }
@@ -231,6 +299,13 @@ impl Writer {
         }
         self.bytes
     }
+}
+
+/// The fixed part, with room for the options.
+fn zeroes() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(DEFAULT_LIMIT);
+    bytes.resize(COOKIE, 0);
+    bytes
 }
 
 /// One option, split as RFC 3396 says when it is longer than 255 bytes.

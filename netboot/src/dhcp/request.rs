@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use dhcproto::v4::borrowed;
 
-use super::{arch::ClientArch, option};
+use super::{agent::RelayAgent, arch::ClientArch, option};
 use crate::mac::MacAddr;
 
 /// Longest datagram looked at; Ethernet cannot carry more unfragmented.
@@ -72,8 +72,10 @@ pub struct BootRequest {
     pub vendor_class: Option<String>,
     /// Option 61, echoed (RFC 6842).
     pub client_id: Option<Vec<u8>>,
+    /// Option 55: the options asked for, in the client's order of preference.
+    pub parameters: Option<Vec<u8>>,
     /// Option 82, echoed byte by byte (RFC 3046).
-    pub relay_agent: Option<Vec<u8>>,
+    pub relay_agent: Option<RelayAgent>,
     /// Option 93: all architectures the firmware claims, in its order.
     pub architectures: Vec<ClientArch>,
     /// Option 97, echoed (RFC 4578).
@@ -172,10 +174,17 @@ impl BootRequest {
             max_message_size: options.max_message_size,
             vendor_class: options.vendor_class,
             client_id: options.client_id,
+            parameters: options.parameters,
             relay_agent: options.relay_agent,
             architectures: options.architectures,
             client_uuid: options.client_uuid,
         })
+    }
+
+    /// The hardware address of a datagram that may be a request, before anything else is looked at.
+    pub fn peek_mac(datagram: &[u8]) -> Option<MacAddr> {
+        let octets = datagram.get(28..34)?.first_chunk::<6>()?;
+        Some(MacAddr::new(*octets))
     }
 
     /// The client cannot receive unicast before it is configured (RFC 2131 section 4.1).
@@ -186,6 +195,33 @@ impl BootRequest {
     /// Whether a relay passed it on.
     pub const fn is_relayed(&self) -> bool {
         !self.giaddr.is_unspecified()
+    }
+
+    /// Option 97 as firmware prints it: the first three parts are little-endian on the wire
+    /// (type 0, RFC 4578 section 2.3).
+    pub fn uuid_text(&self) -> Option<String> {
+        let octets = self.client_uuid.as_deref()?.strip_prefix(&[0])?;
+        let uuid = uuid::Uuid::from_bytes_le(octets.try_into().ok()?);
+        (!uuid.is_nil()).then(|| uuid.to_string())
+    }
+
+    /// An address in the client's subnet, as far as the relay tells: what it selects (RFC 3527),
+    /// else `giaddr`; `None` for a client on our own link.
+    pub fn relayed_link(&self) -> Option<Ipv4Addr> {
+        if !self.is_relayed() {
+            return None;
+        }
+        let selected = self
+            .relay_agent
+            .as_ref()
+            .and_then(RelayAgent::link_selection);
+        Some(selected.unwrap_or(self.giaddr))
+    }
+
+    /// Under which address the client knows us, when its relay says so (RFC 5107).
+    pub fn server_override(&self) -> Option<Ipv4Addr> {
+        let agent = self.relay_agent.as_ref().filter(|_| self.is_relayed());
+        agent.and_then(RelayAgent::server_identifier_override)
     }
 
     /// The architecture to serve: the first of option 93 that we have files for, else its first,
@@ -214,7 +250,8 @@ struct Options {
     max_message_size: Option<u16>,
     vendor_class: Option<String>,
     client_id: Option<Vec<u8>>,
-    relay_agent: Option<Vec<u8>>,
+    parameters: Option<Vec<u8>>,
+    relay_agent: Option<RelayAgent>,
     architectures: Vec<ClientArch>,
     client_uuid: Option<Vec<u8>>,
 }
@@ -243,6 +280,7 @@ impl Options {
             }
             option::REQUESTED_ADDRESS => self.requested_address = Some(address()?),
             option::SERVER_IDENTIFIER => self.server_identifier = Some(address()?),
+            option::PARAMETER_LIST => self.parameters = Some(data.to_vec()),
             option::MAX_MESSAGE_SIZE => {
                 let size = <[u8; 2]>::try_from(data).map_err(|_| bad)?;
                 self.max_message_size = Some(u16::from_be_bytes(size));
@@ -254,7 +292,7 @@ impl Options {
             option::CLIENT_ID => self.client_id = Some(data.to_vec()),
             // RFC 3046 knows no agent information in several parts, and it must all be echoed.
             option::RELAY_AGENT if data.len() > 255 => return Err(bad),
-            option::RELAY_AGENT => self.relay_agent = Some(data.to_vec()),
+            option::RELAY_AGENT => self.relay_agent = Some(RelayAgent::new(data.to_vec())),
             option::CLIENT_ARCH => {
                 let (numbers, rest) = data.as_chunks::<2>();
                 if numbers.is_empty() || !rest.is_empty() {

@@ -11,24 +11,31 @@ use std::{
 };
 
 use jiff::Timestamp;
-use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
 use super::{
-    decide::{Server, decide},
+    PROXY_PORT,
+    decide::{Arrival, Decision, Role, Server, decide},
     interface::{self, Interface, InterfaceError},
+    pace::{Pace, Pacer},
+    proxy::decide_on_proxy_port,
     relay::RelayPolicy,
     request::{BootRequest, MAX_DATAGRAM},
+    sentinel::{Sentinel, ServerMessage},
+    socket,
 };
-use crate::{directory::BootDirectory, metrics::DhcpMetrics};
+use crate::{
+    directory::BootDirectory,
+    event::{BootEvent, BootEventKind},
+    metrics::DhcpMetrics,
+};
 
-/// Room for the requests of a whole rack that is switched on at once.
-const RECEIVE_BUFFER: usize = 4 << 20;
 /// Pause after a failing receive, so that a dead interface does not cost a processor.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(200);
+/// Datagrams taken from a socket in one go, before the others and the stop are looked at.
+const BATCH: usize = 64;
 
 /// How clients reach us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +72,12 @@ pub struct DhcpConfig {
     pub lease: Duration,
     /// Option 15.
     pub domain: Option<String>,
+    /// Option 42.
+    pub ntp: Vec<Ipv4Addr>,
+    /// Whether addresses come from us.
+    pub role: Role,
+    /// Other DHCP servers that are meant to be on our segment; any other is reported.
+    pub known_servers: Vec<Ipv4Addr>,
     /// Which relays are answered.
     pub relays: RelayPolicy,
     /// The process's one clock.
@@ -91,39 +104,73 @@ pub enum DhcpError {
     },
 }
 
-/// A bound socket that has not begun to answer.
+/// Bound sockets that have not begun to answer.
 #[derive(Debug)]
 pub struct DhcpServer {
     socket: UdpSocket,
+    /// Port 4011, beside another server.
+    proxy: Option<UdpSocket>,
+    /// Hears other servers.
+    ear: Option<UdpSocket>,
     identity: Server,
     accepts_broadcast: bool,
     relays: RelayPolicy,
     clock: fn() -> Timestamp,
     metrics: DhcpMetrics,
+    pacer: Pacer,
+    sentinel: Sentinel,
+    refused_relays: Sentinel,
+}
+
+/// By which of our ports a request came.
+#[derive(Debug, Clone, Copy)]
+enum Door {
+    Server,
+    Proxy,
 }
 
 impl DhcpServer {
-    /// Binds the socket. Must be called inside a Tokio runtime.
+    /// Binds the sockets. Must be called inside a Tokio runtime.
     pub fn bind(config: DhcpConfig, metrics: DhcpMetrics) -> Result<Self, DhcpError> {
         let (address, bind, device) = match config.mode {
             DhcpMode::Interface { name } => on(interface::named(&name)?),
             DhcpMode::AutoInterface { address } => on(interface::holding(address)?),
             DhcpMode::Relay { bind, server } => (server, bind, None),
         };
-        let socket = open(SocketAddrV4::new(bind, config.port), device.as_ref())?;
+        let on_port = |port| socket::server(SocketAddrV4::new(bind, port), device.as_ref());
+        let socket = on_port(config.port)?;
+        let proxy = match config.role {
+            Role::Proxy => Some(on_port(PROXY_PORT)?),
+            Role::Authority => None,
+        };
+        let ear = device.as_ref().and_then(|device| {
+            let ear = socket::ear(device);
+            ear.inspect_err(|error| {
+                warn!(error = ?error, interface = device.name, "cannot listen for other DHCP servers");
+            })
+            .ok()
+        });
         let lease_seconds = u32::try_from(config.lease.as_secs()).unwrap_or(u32::MAX);
         Ok(Self {
             socket,
+            proxy,
+            ear,
             identity: Server {
                 address,
                 serve_url: config.serve_url,
                 lease_seconds,
                 domain: config.domain,
+                ntp: config.ntp,
+                role: config.role,
+                known_servers: config.known_servers,
             },
             accepts_broadcast: device.is_some(),
             relays: config.relays,
             clock: config.clock,
             metrics,
+            pacer: Pacer::new(),
+            sentinel: Sentinel::default(),
+            refused_relays: Sentinel::default(),
         })
     }
 
@@ -138,29 +185,70 @@ impl DhcpServer {
     }
 
     /// Answers until `shutdown` is cancelled.
-    pub async fn run(self, directory: Arc<dyn BootDirectory>, shutdown: CancellationToken) {
+    pub async fn run(mut self, directory: Arc<dyn BootDirectory>, shutdown: CancellationToken) {
         // One byte more than any message, so that a longer datagram is seen to be too long.
         let mut buffer = [0_u8; MAX_DATAGRAM + 1];
         loop {
-            let received = tokio::select! {
+            let ready = tokio::select! {
                 () = shutdown.cancelled() => return,
-                received = self.socket.recv_from(&mut buffer) => received,
+                ready = self.socket.readable() => ready,
+                ready = readable(self.proxy.as_ref()) => ready,
+                ready = readable(self.ear.as_ref()) => ready,
             };
-            match received {
-                Ok((length, peer)) => {
-                    let datagram = buffer.get(..length).unwrap_or_default();
-                    self.answer(directory.as_ref(), datagram, peer).await;
-                }
-                Err(error) => {
-                    self.metrics.receive_errors.inc();
-                    warn!(%error, "could not receive a DHCP datagram, will go on");
-                    tokio::time::sleep(RECEIVE_PAUSE).await;
-                }
+            let drained = match ready {
+                Ok(()) => self.drain(directory.as_ref(), &mut buffer).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = drained {
+                self.metrics.receive_errors.inc();
+                warn!(%error, "could not receive a DHCP datagram, will go on");
+                tokio::time::sleep(RECEIVE_PAUSE).await;
             }
         }
     }
 
-    async fn answer(&self, directory: &dyn BootDirectory, datagram: &[u8], peer: SocketAddr) {
+    /// Takes a batch from each socket that has one. Waking up costs more than receiving, and a rack
+    /// that is switched on sends all at once.
+    async fn drain(&mut self, directory: &dyn BootDirectory, buffer: &mut [u8]) -> io::Result<()> {
+        for door in [Door::Server, Door::Proxy] {
+            for _ in 0..BATCH {
+                let Some((length, peer)) = received(self.socket_of(door), buffer)? else {
+                    break;
+                };
+                let datagram = buffer.get(..length).unwrap_or_default();
+                self.answer(door, directory, datagram, peer).await;
+            }
+        }
+        for _ in 0..BATCH {
+            let Some((length, peer)) = received(self.ear.as_ref(), buffer)? else {
+                break;
+            };
+            let datagram = buffer.get(..length).unwrap_or_default();
+            self.overhear(directory, datagram, peer);
+        }
+        Ok(())
+    }
+
+    const fn socket_of(&self, door: Door) -> Option<&UdpSocket> {
+        match door {
+            Door::Server => Some(&self.socket),
+            Door::Proxy => self.proxy.as_ref(),
+        }
+    }
+
+    async fn answer(
+        &mut self,
+        door: Door,
+        directory: &dyn BootDirectory,
+        datagram: &[u8],
+        peer: SocketAddrV4,
+    ) {
+        let now = (self.clock)();
+        let pace = BootRequest::peek_mac(datagram).map(|mac| self.pacer.admit(mac, now));
+        if pace == Some(Pace::Drop) {
+            self.metrics.refused("rate_limited");
+            return;
+        }
         let request = match BootRequest::parse(datagram) {
             Ok(request) => request,
             Err(refusal) => {
@@ -170,16 +258,34 @@ impl DhcpServer {
             }
         };
         self.metrics.received(request.kind.label());
-        if !self.admits(&request) {
-            self.metrics.outcome("not_admitted");
+        if let Err(outcome) = self.admits(&request, now) {
+            self.metrics.outcome(outcome);
             trace!(%peer, giaddr = %request.giaddr, "dropped a request from outside");
             return;
         }
-        let decision = decide((self.clock)(), &self.identity, directory, &request);
+        let arrival = Arrival {
+            now,
+            peer,
+            tell: pace == Some(Pace::Tell),
+        };
+        let decision = match door {
+            Door::Server => decide(arrival, &self.identity, directory, &request),
+            Door::Proxy => decide_on_proxy_port(arrival, &self.identity, directory, &request),
+        };
+        self.carry_out(door, directory, &request, decision).await;
+    }
+
+    async fn carry_out(
+        &mut self,
+        door: Door,
+        directory: &dyn BootDirectory,
+        request: &BootRequest,
+        decision: Decision,
+    ) {
         let mut outcome = decision.outcome;
         let mut events = decision.events;
-        if let Some(reply) = &decision.reply
-            && let Err(error) = self.socket.send_to(&reply.bytes, reply.to).await
+        if let (Some(reply), Some(socket)) = (&decision.reply, self.socket_of(door))
+            && let Err(error) = send(socket, &reply.bytes, reply.to).await
         {
             outcome = "send_failed";
             // What the client asked did happen; what we would have said did not.
@@ -195,14 +301,67 @@ impl DhcpServer {
             "decided a DHCP request"
         );
         for event in events {
+            if self.is_worth_telling(&event) {
+                directory.record(event);
+            }
+        }
+    }
+
+    /// What strangers can cause without end is told at a bounded rate.
+    fn is_worth_telling(&mut self, event: &BootEvent) -> bool {
+        if let BootEventKind::ForeignServer { server, sent, .. } = &event.kind {
+            self.metrics.foreign(sent.label());
+            return self.sentinel.is_news(event.at, *server, event.mac);
+        }
+        event.machine.is_some() || self.pacer.admit_unknown(event.at)
+    }
+
+    /// Looks at what another server told a client.
+    fn overhear(&mut self, directory: &dyn BootDirectory, datagram: &[u8], peer: SocketAddrV4) {
+        let Some(seen) = ServerMessage::parse(datagram, *peer.ip()) else {
+            return;
+        };
+        if !self.identity.is_foreign(seen.server) || !self.identity.is_foreign(*peer.ip()) {
+            return;
+        }
+        let machine = seen.mac.and_then(|mac| directory.by_mac(mac));
+        let event = BootEvent {
+            machine: machine.map(|machine| machine.name.clone()),
+            mac: seen.mac,
+            ip: seen.address,
+            at: (self.clock)(),
+            kind: BootEventKind::ForeignServer {
+                server: seen.server,
+                sent: seen.sent,
+                address: seen.address,
+            },
+        };
+        if self.is_worth_telling(&event) {
+            warn!(
+                server = %seen.server,
+                sent = seen.sent.label(),
+                "another DHCP server answers on this segment"
+            );
             directory.record(event);
         }
     }
 
     /// Without an interface a broadcast cannot be answered: only relays and renewals pass.
-    fn admits(&self, request: &BootRequest) -> bool {
+    fn admits(&mut self, request: &BootRequest, now: Timestamp) -> Result<(), &'static str> {
         let direct = request.is_relayed() || !request.ciaddr.is_unspecified();
-        (self.accepts_broadcast || direct) && self.relays.admits(request.giaddr)
+        if !self.accepts_broadcast && !direct {
+            return Err("not_admitted");
+        }
+        if self.relays.admits(request.giaddr) {
+            return Ok(());
+        }
+        if self.refused_relays.is_news(now, request.giaddr, None) {
+            warn!(
+                giaddr = %request.giaddr,
+                "a DHCP relay that is not listed asks; to answer it, add it to dhcp.relays"
+            );
+        }
+        Err("relay_refused")
     }
 }
 
@@ -210,35 +369,37 @@ fn on(interface: Interface) -> (Ipv4Addr, Ipv4Addr, Option<Interface>) {
     (interface.address, Ipv4Addr::UNSPECIFIED, Some(interface))
 }
 
-fn open(address: SocketAddrV4, device: Option<&Interface>) -> Result<UdpSocket, DhcpError> {
-    let failed = |call| {
-        move |source| DhcpError::Socket {
-            call,
-            address,
-            source,
-        }
+/// Until there is something to receive; for ever without a socket.
+async fn readable(socket: Option<&UdpSocket>) -> io::Result<()> {
+    match socket {
+        Some(socket) => socket.readable().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next datagram, if one is waiting.
+fn received(
+    socket: Option<&UdpSocket>,
+    buffer: &mut [u8],
+) -> io::Result<Option<(usize, SocketAddrV4)>> {
+    let Some(socket) = socket else {
+        return Ok(None);
     };
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
-        .map_err(failed("open a socket"))?;
-    // Beyond net.core.rmem_max where we may, up to it where we may not.
-    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        socket
-            .set_recv_buffer_size(RECEIVE_BUFFER)
-            .map_err(failed("size the receive buffer"))?;
+    match socket.try_recv_from(buffer) {
+        Ok((length, SocketAddr::V4(peer))) => Ok(Some((length, peer))),
+        // An IPv4 socket has IPv4 peers.
+        Ok((_, SocketAddr::V6(_))) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
     }
-    if let Some(device) = device {
-        socket
-            .set_broadcast(true)
-            .map_err(failed("allow broadcasts"))?;
-        socket
-            .bind_device(Some(device.name.as_bytes()))
-            .map_err(failed("bind to the interface"))?;
+}
+
+/// Sends now, or as soon as there is room.
+async fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddrV4) -> io::Result<()> {
+    match socket.try_send_to(bytes, to.into()) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            socket.send_to(bytes, to).await.map(drop)
+        }
+        sent => sent.map(drop),
     }
-    socket
-        .set_nonblocking(true)
-        .map_err(failed("configure the socket"))?;
-    socket
-        .bind(&address.into())
-        .map_err(failed("bind the socket"))?;
-    UdpSocket::from_std(socket.into()).map_err(failed("register the socket"))
 }

@@ -1,8 +1,15 @@
 //! Packets and machines for the tests of this module; the bytes are built by hand so that neither
 //! our writer nor dhcproto judges itself.
 
-use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
+    sync::Arc,
+};
 
+use jiff::Timestamp;
+
+use super::decide::{Arrival, Role, Server};
 use crate::{
     directory::{Architecture, BootMachine, BootProtocol, Reservation},
     images::{ImageMetadata, UnpackedImage},
@@ -12,6 +19,28 @@ use crate::{
 pub(crate) const MAC: MacAddr = MacAddr::new([0x52, 0x54, 0, 0x77, 0, 0x11]);
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+
+/// Our side: an authority without extras.
+pub(crate) fn server() -> Server {
+    Server {
+        address: SERVER,
+        serve_url: "http://10.77.0.1:8880".into(),
+        lease_seconds: 86_400,
+        domain: None,
+        ntp: vec![],
+        role: Role::Authority,
+        known_servers: vec![],
+    }
+}
+
+/// A datagram that came just now from the client port of the machine.
+pub(crate) fn arrival() -> Arrival {
+    Arrival {
+        now: Timestamp::UNIX_EPOCH,
+        peer: SocketAddrV4::new(ADDRESS, 68),
+        tell: true,
+    }
+}
 
 /// A request whose parts can be replaced one by one.
 #[derive(Debug, Clone)]
@@ -91,6 +120,7 @@ pub(crate) fn machine() -> BootMachine {
             subnet_mask: Ipv4Addr::new(255, 255, 255, 0),
             gateway: Some(SERVER),
             dns: vec![SERVER, Ipv4Addr::new(9, 9, 9, 9)],
+            mtu: None,
         }],
         architecture: Architecture::Amd64,
         protocol: BootProtocol::Pxe,

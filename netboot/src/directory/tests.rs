@@ -18,6 +18,7 @@ fn machine(name: &str, last: u8, token: Option<&str>) -> BootMachine {
             subnet_mask: Ipv4Addr::new(255, 255, 255, 0),
             gateway: None,
             dns: vec![],
+            mtu: None,
         }],
         architecture: Architecture::Amd64,
         protocol: BootProtocol::Pxe,
@@ -29,6 +30,10 @@ fn machine(name: &str, last: u8, token: Option<&str>) -> BootMachine {
         }),
         context: serde_json::Value::Null,
     }
+}
+
+fn mac(last: u8) -> MacAddr {
+    MacAddr::new([0x52, 0x54, 0, 0x77, 0, last])
 }
 
 fn name(found: Option<Arc<BootMachine>>) -> Option<String> {
@@ -55,25 +60,40 @@ fn a_machine_is_found_by_mac_address_and_token() {
 }
 
 #[test]
-fn a_disputed_mac_or_address_is_served_to_nobody() {
+fn a_disputed_mac_is_served_to_neither_machine() {
     let mut thief = machine("thief", 12, None);
-    thief.leases[0].mac = MacAddr::new([0x52, 0x54, 0, 0x77, 0, 11]);
+    thief.leases[0].mac = mac(11);
+    let mut second_nic = machine("", 13, None).leases[0].clone();
+    second_nic.ipv4 = Ipv4Addr::new(10, 77, 0, 13);
+    thief.leases.push(second_nic);
     let snapshot = Snapshot::new(vec![machine("a", 11, None), thief]);
+    assert_eq!(name(snapshot.by_mac(mac(11))), None);
+    assert_eq!(name(snapshot.by_ip(Ipv4Addr::new(10, 77, 0, 11))), None);
     assert_eq!(
-        name(snapshot.by_mac(MacAddr::new([0x52, 0x54, 0, 0x77, 0, 11]))),
-        None
+        name(snapshot.by_mac(mac(13))),
+        Some("thief".into()),
+        "what is not disputed is served"
     );
-    assert_eq!(
-        name(snapshot.by_ip(Ipv4Addr::new(10, 77, 0, 11))),
-        Some("a".into())
-    );
-    assert_eq!(
-        snapshot.conflicts(),
-        [Conflict {
-            value: Disputed::Mac(MacAddr::new([0x52, 0x54, 0, 0x77, 0, 11])),
-            machines: vec!["a".into(), "thief".into()],
-        }]
-    );
+    let conflict = Conflict {
+        value: Disputed::Mac(mac(11)),
+        machines: vec!["a".into(), "thief".into()],
+    };
+    assert_eq!(snapshot.withheld(mac(11)).as_deref(), Some(&conflict));
+    assert_eq!(snapshot.withheld(mac(13)), None);
+    assert_eq!(snapshot.conflicts(), [Arc::new(conflict)]);
+}
+
+#[test]
+fn a_disputed_address_is_offered_to_neither_card() {
+    let mut thief = machine("thief", 12, None);
+    thief.leases[0].ipv4 = Ipv4Addr::new(10, 77, 0, 11);
+    let snapshot = Snapshot::new(vec![machine("a", 11, None), thief]);
+    for last in [11, 12] {
+        assert_eq!(name(snapshot.by_mac(mac(last))), None);
+        let conflict = snapshot.withheld(mac(last)).expect("is told why");
+        assert_eq!(conflict.value.to_string(), "address 10.77.0.11");
+    }
+    assert_eq!(name(snapshot.by_ip(Ipv4Addr::new(10, 77, 0, 11))), None);
 }
 
 #[test]

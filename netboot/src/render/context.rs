@@ -145,6 +145,9 @@ pub struct InterfaceContext {
     pub gateway: Option<Ipv4Addr>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
+    /// Largest packet, when it is not Ethernet's 1500.
+    #[serde(default)]
+    pub mtu: Option<u16>,
 }
 
 /// What the owner gives besides the machine.
@@ -211,6 +214,7 @@ fn interfaces(leases: &[Reservation]) -> Vec<InterfaceContext> {
                     .filter(|lease| lease.mac == mac)
                     .and_then(|lease| lease.gateway),
                 dns,
+                mtu: of_nic.iter().find_map(|lease| lease.mtu),
             }
         })
         .collect()

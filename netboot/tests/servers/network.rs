@@ -6,11 +6,12 @@ use std::{net::Ipv4Addr, process::Command, sync::Arc, time::Duration};
 
 use netboot::{
     dhcp::{
+        decide::Role,
         relay::RelayPolicy,
         server::{DhcpConfig, DhcpMode, DhcpServer},
     },
     directory::InMemory,
-    event::BootEventKind,
+    event::{BootEventKind, ForeignMessage},
     metrics::{DhcpMetrics, TftpMetrics},
     tftp::server::{TftpConfig, TftpServer},
 };
@@ -21,17 +22,23 @@ use crate::{
     support::{Files, MAC, clock, events_until, machine, noise, receive},
 };
 
-fn dhcp(mode: DhcpMode) -> DhcpServer {
-    let config = DhcpConfig {
+fn config(mode: DhcpMode) -> DhcpConfig {
+    DhcpConfig {
         mode,
         port: 67,
         serve_url: format!("http://{SERVER}:8880"),
         lease: Duration::from_hours(24),
         domain: None,
+        ntp: vec![],
+        role: Role::Authority,
+        known_servers: vec![],
         relays: RelayPolicy::Any,
         clock,
-    };
-    DhcpServer::bind(config, DhcpMetrics::default()).expect("binds")
+    }
+}
+
+fn dhcp(mode: DhcpMode) -> DhcpServer {
+    DhcpServer::bind(config(mode), DhcpMetrics::default()).expect("binds")
 }
 
 /// The fixed part, the given options and an end.
@@ -197,6 +204,155 @@ fn curl_reads_by_tftp_from_the_address_it_asked() {
                 all.iter().filter(|e| done(&e.kind)).count() == 2
             })
             .await;
+        },
+    );
+}
+
+/// A DHCP server's message to the client, broadcast as a rogue would.
+fn rogue_offer(server: Ipv4Addr) -> Vec<u8> {
+    let options: &[(u8, &[u8])] = &[(53, &[2]), (54, &server.octets())];
+    let mut offer = message(MAC.octets(), 9, NO_RELAY, options);
+    offer[0] = 2;
+    offer[16..20].copy_from_slice(&[10, 77, 0, 50]);
+    offer
+}
+
+fn foreign(events: &[netboot::event::BootEvent]) -> Vec<netboot::event::BootEvent> {
+    let of_others =
+        |e: &&netboot::event::BootEvent| matches!(e.kind, BootEventKind::ForeignServer { .. });
+    events.iter().filter(of_others).cloned().collect()
+}
+
+#[test]
+fn another_server_is_noticed_within_a_second_and_told_once() {
+    let Some(link) = Link::new("dhcp-rogue") else {
+        return;
+    };
+    let directory = Arc::new(InMemory::new(vec![machine(CLIENT)]));
+    let watched = Arc::clone(&directory);
+    let mode = DhcpMode::Interface {
+        name: SERVER_DEVICE.into(),
+    };
+    link.run(
+        move |stop| async move { dhcp(mode).run(directory, stop).await },
+        move || async move {
+            let socket = dhcp_client(CLIENT_DEVICE);
+            let options: &[(u8, &[u8])] = &[(53, &[1]), (93, &[0, 7]), (60, PXE)];
+            let discover = message(MAC.octets(), 1, NO_RELAY, options);
+            let to = (Ipv4Addr::BROADCAST, 67);
+            socket.send_to(&discover, to).await.expect("sends");
+            receive(&socket).await;
+            let rogue = Ipv4Addr::new(10, 77, 0, 66);
+            let started = tokio::time::Instant::now();
+            for _ in 0..50 {
+                let offer = rogue_offer(rogue);
+                let clients = (Ipv4Addr::BROADCAST, 68);
+                socket.send_to(&offer, clients).await.expect("sends");
+            }
+            let events = events_until(&watched, |events| !foreign(events).is_empty()).await;
+            assert!(started.elapsed() < Duration::from_secs(1));
+            assert_eq!(foreign(&events)[0].machine.as_deref(), Some("node-1"));
+            let want = BootEventKind::ForeignServer {
+                server: rogue,
+                sent: ForeignMessage::Offer,
+                address: Some(Ipv4Addr::new(10, 77, 0, 50)),
+            };
+            assert_eq!(foreign(&events)[0].kind, want);
+            // Our own answer, which the kernel loops back, is none of another server.
+            socket.send_to(&discover, to).await.expect("sends");
+            let events = events_until(&watched, |events| events.len() >= 5).await;
+            assert_eq!(foreign(&events).len(), 1, "{events:?}");
+        },
+    );
+}
+
+#[test]
+fn dnsmasq_on_the_segment_is_noticed() {
+    let Some(link) = Link::new("dhcp-dnsmasq") else {
+        return;
+    };
+    if Command::new("dnsmasq").arg("--version").output().is_err() {
+        let strict = std::env::var_os("METALMAN_TEST_STRICT").is_some_and(|value| value == "1");
+        assert!(!strict, "dhcp-dnsmasq: needs dnsmasq");
+        eprintln!("SKIPPED dhcp-dnsmasq: needs dnsmasq (package dnsmasq-base)");
+        return;
+    }
+    let directory = Arc::new(InMemory::new(vec![machine(CLIENT)]));
+    let watched = Arc::clone(&directory);
+    let mode = DhcpMode::Interface {
+        name: SERVER_DEVICE.into(),
+    };
+    link.run(
+        move |stop| async move { dhcp(mode).run(directory, stop).await },
+        move || async move {
+            // It serves the client's end of the link, where the client's broadcast reaches it too.
+            let mut dnsmasq = Command::new("dnsmasq")
+                .args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0"])
+                .args(["--user=root", "--pid-file=", "--leasefile-ro", "--no-ping"])
+                .arg(format!("--interface={CLIENT_DEVICE}"))
+                .arg("--dhcp-range=10.77.0.100,10.77.0.110,255.255.255.0,1h")
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .expect("dnsmasq starts");
+            let socket = dhcp_client(CLIENT_DEVICE);
+            let discover = message(MAC.octets(), 1, NO_RELAY, &[(53, &[1])]);
+            let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+            let mut tick = tokio::time::interval(Duration::from_millis(100));
+            while foreign(&watched.events()).is_empty() {
+                assert!(tokio::time::Instant::now() < deadline, "not noticed");
+                let to = (Ipv4Addr::BROADCAST, 67);
+                socket.send_to(&discover, to).await.expect("sends");
+                tick.tick().await;
+            }
+            dnsmasq.kill().expect("ends");
+            dnsmasq.wait().expect("ends");
+            let seen = foreign(&watched.events());
+            let want = matches!(
+                seen[0].kind,
+                BootEventKind::ForeignServer {
+                    server: CLIENT,
+                    sent: ForeignMessage::Offer,
+                    ..
+                }
+            );
+            assert!(want, "{seen:?}");
+        },
+    );
+}
+
+#[test]
+fn beside_another_server_only_the_boot_file_is_told() {
+    let Some(link) = Link::new("dhcp-proxy") else {
+        return;
+    };
+    let directory = Arc::new(InMemory::new(vec![machine(CLIENT)]));
+    link.run(
+        move |stop| async move {
+            let config = DhcpConfig {
+                role: Role::Proxy,
+                ..config(DhcpMode::AutoInterface { address: SERVER })
+            };
+            let server = DhcpServer::bind(config, DhcpMetrics::default()).expect("binds");
+            server.run(directory, stop).await;
+        },
+        move || async move {
+            let socket = dhcp_client(CLIENT_DEVICE);
+            let discover: &[(u8, &[u8])] = &[(53, &[1]), (93, &[0, 7]), (60, PXE)];
+            let bytes = message(MAC.octets(), 1, NO_RELAY, discover);
+            let to = (Ipv4Addr::BROADCAST, 67);
+            socket.send_to(&bytes, to).await.expect("sends");
+            let (offer, from) = receive(&socket).await;
+            assert_eq!(from.to_string(), format!("{SERVER}:67"));
+            assert_eq!((offer[242], &offer[16..20]), (2, &[0; 4][..]));
+            assert_eq!(offer[108..119], *b"shimx64.efi");
+            let request: &[(u8, &[u8])] = &[(53, &[3]), (93, &[0, 7]), (60, PXE)];
+            let mut bytes = message(MAC.octets(), 2, NO_RELAY, request);
+            bytes[12..16].copy_from_slice(&CLIENT.octets());
+            socket.send_to(&bytes, (SERVER, 4011)).await.expect("sends");
+            let (ack, from) = receive(&socket).await;
+            assert_eq!(from.to_string(), format!("{SERVER}:4011"));
+            assert_eq!((ack[242], &ack[20..24]), (5, &SERVER.octets()[..]));
+            assert_eq!(ack[108..119], *b"shimx64.efi");
         },
     );
 }

@@ -35,6 +35,7 @@ pub(crate) fn machine(ipv4: Ipv4Addr) -> BootMachine {
             subnet_mask: Ipv4Addr::new(255, 255, 255, 0),
             gateway: None,
             dns: vec![],
+            mtu: None,
         }],
         architecture: Architecture::Amd64,
         protocol: BootProtocol::Pxe,

@@ -8,26 +8,19 @@ use super::*;
 use crate::{
     dhcp::{
         arch::NoBootFile,
-        testing::{ADDRESS, MAC, Packet, SERVER, discover, machine},
+        testing::{ADDRESS, MAC, Packet, SERVER, arrival, discover, machine, server},
     },
     directory::InMemory,
+    event::ForeignMessage,
+    mac::MacAddr,
 };
 
 const OTHER: [u8; 4] = [10, 77, 0, 99];
 
-fn server() -> Server {
-    Server {
-        address: SERVER,
-        serve_url: "http://10.77.0.1:8880".into(),
-        lease_seconds: 86_400,
-        domain: Some("lab.example".into()),
-    }
-}
-
 fn decided(packet: &Packet) -> Decision {
     let directory = InMemory::new(vec![machine()]);
     let request = BootRequest::parse(&packet.bytes()).expect("parses");
-    decide(Timestamp::UNIX_EPOCH, &server(), &directory, &request)
+    decide(arrival(), &server(), &directory, &request)
 }
 
 fn message(decision: &Decision) -> Message {
@@ -125,9 +118,99 @@ fn a_request_to_another_server_meets_silence_and_names_it() {
     assert_eq!(
         decision.events[0].kind,
         BootEventKind::ForeignServer {
-            server: OTHER.into()
+            server: OTHER.into(),
+            sent: ForeignMessage::Request,
+            address: Some(ADDRESS),
         }
     );
+}
+
+#[test]
+fn a_request_to_a_known_server_means_nothing() {
+    let server = Server {
+        known_servers: vec![OTHER.into()],
+        ..server()
+    };
+    let packet = Packet::new(3).set(50, &ADDRESS.octets()).set(54, &OTHER);
+    let request = BootRequest::parse(&packet.bytes()).expect("parses");
+    let directory = InMemory::new(vec![machine()]);
+    let decision = decide(arrival(), &server, &directory, &request);
+    assert_eq!(decision, silence("known_server", vec![]));
+}
+
+#[test]
+fn a_disputed_mac_or_address_is_not_served_and_both_machines_hear_of_it() {
+    let mut twin = machine();
+    twin.name = "node-2".into();
+    twin.leases[0].mac = MacAddr::new([2, 0, 0, 0, 0, 2]);
+    let directory = InMemory::new(vec![machine(), twin]);
+    let request = BootRequest::parse(&discover().bytes()).expect("parses");
+    let decision = decide(arrival(), &server(), &directory, &request);
+    assert_eq!(
+        (decision.reply.as_ref(), decision.outcome),
+        (None, "disputed")
+    );
+    let told: Vec<_> = decision
+        .events
+        .iter()
+        .map(|e| e.machine.as_deref())
+        .collect();
+    assert_eq!(told, [Some("node-1"), Some("node-2")]);
+    assert_eq!(
+        decision.events[0].kind,
+        BootEventKind::AddressDisputed {
+            disputed: "address 10.77.0.11".into(),
+            machines: vec!["node-1".into(), "node-2".into()],
+        }
+    );
+}
+
+#[test]
+fn at_a_flood_nothing_is_told_and_everything_is_answered() {
+    let quiet = Arrival {
+        tell: false,
+        ..arrival()
+    };
+    let directory = InMemory::new(vec![machine()]);
+    for packet in [
+        discover(),
+        Packet::new(3).set(50, &ADDRESS.octets()),
+        Packet::new(3).set(50, &OTHER),
+        Packet::new(8).at(12, &ADDRESS.octets()),
+        Packet::new(4).set(50, &ADDRESS.octets()),
+        discover().at(28, &[2, 0, 0, 0, 0, 9]),
+    ] {
+        let request = BootRequest::parse(&packet.bytes()).expect("parses");
+        let told = decide(arrival(), &server(), &directory, &request);
+        let untold = decide(quiet, &server(), &directory, &request);
+        assert_eq!((untold.reply, untold.outcome), (told.reply, told.outcome));
+        assert_eq!(untold.events, []);
+    }
+}
+
+#[test]
+fn where_a_client_is_and_who_it_says_it_is_are_recorded() {
+    let packet = discover()
+        .at(24, &[10, 1, 0, 1])
+        .set(82, b"\x01\x06Eth1/7\x02\x02\x00\xff");
+    let BootEventKind::DhcpDiscover { uuid, via, .. } = &decided(&packet).events[0].kind else {
+        panic!("not a discover")
+    };
+    assert_eq!(
+        uuid.as_deref(),
+        Some("abababab-abab-abab-abab-abababababab")
+    );
+    let want = Via {
+        relay: Some(Ipv4Addr::new(10, 1, 0, 1)),
+        circuit_id: Some("Eth1/7".into()),
+        remote_id: Some("00:ff".into()),
+    };
+    assert_eq!(via, &want);
+    let stranger = decided(&packet.at(28, &[2, 0, 0, 0, 0, 9]));
+    let BootEventKind::UnknownMac { via, .. } = &stranger.events[0].kind else {
+        panic!("not unknown")
+    };
+    assert_eq!(via, &want);
 }
 
 #[test]
@@ -232,7 +315,7 @@ fn the_machine_name_is_the_host_name_when_it_can_be() {
         renamed.name = name.into();
         let directory = InMemory::new(vec![renamed]);
         let request = BootRequest::parse(&discover().bytes()).expect("parses");
-        let decision = decide(Timestamp::UNIX_EPOCH, &server(), &directory, &request);
+        let decision = decide(arrival(), &server(), &directory, &request);
         message(&decision).opts().get(OptionCode::Hostname).cloned()
     };
     assert_eq!(

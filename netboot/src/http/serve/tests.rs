@@ -109,6 +109,7 @@ fn machine(netboot: Arc<UnpackedImage>, install: InstallGrant) -> BootMachine {
             subnet_mask: Ipv4Addr::new(255, 0, 0, 0),
             gateway: None,
             dns: vec![],
+            mtu: None,
         }],
         architecture: Architecture::Amd64,
         protocol: BootProtocol::Pxe,

@@ -27,6 +27,7 @@ fn machine(claimed: Option<bool>) -> BootMachine {
             subnet_mask: Ipv4Addr::new(255, 255, 255, 0),
             gateway: Some(Ipv4Addr::new(10, 77, 0, 1)),
             dns: vec![Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(9, 9, 9, 9)],
+            mtu: None,
         }],
         architecture: Architecture::Amd64,
         protocol: BootProtocol::Pxe,
@@ -308,6 +309,7 @@ fn a_seed_is_valid_yaml_and_unique_for_its_installation() {
         subnet_mask: Ipv4Addr::new(255, 255, 0, 0),
         gateway: Some(Ipv4Addr::new(10, 78, 0, 1)),
         dns: vec![],
+        mtu: None,
     });
     let inputs = SeedInputs {
         instance_id: "node-1-op7".to_owned(),
