@@ -3,6 +3,7 @@
 //! everything else goes to standard error.
 
 mod bmc;
+mod discovered;
 mod secureboot;
 mod timeline;
 
@@ -40,6 +41,8 @@ enum Command {
     /// Examine BMCs
     #[command(subcommand)]
     Bmc(bmc::BmcCommand),
+    /// List network cards that asked for an address and belong to no Machine, to enrol them
+    Discovered(discovered::DiscoveredArgs),
     /// Print the custom resource definitions as YAML
     Crd {
         /// Write one file per definition into this folder instead
@@ -104,6 +107,7 @@ impl Cli {
             Command::Config(ConfigCommand::Example) => print(&config::example()),
             Command::Timeline(args) => timeline::run(args).await,
             Command::Bmc(command) => bmc::run(command).await,
+            Command::Discovered(args) => print(&discovered::run(args).await?),
             Command::Crd { out } => crds(out.as_deref()),
             Command::Templates(TemplatesCommand::Check { dir }) => check_templates(dir.as_deref()),
             Command::SecureBoot(command) => secureboot::run(command),

@@ -42,7 +42,7 @@ use crate::{
     domain::Limits,
     driver::{Driver, DriverMemory, ImageJobs},
     health::{self, Metrics, Readiness},
-    kube::{secrets::Secrets, watch, writer::Writer},
+    kube::{foreign::Alarm, secrets::Secrets, watch, writer::Writer},
     site::{BootCache, BootView, Site, SiteDirectory},
     standalone::http as tls,
     store::Store,
@@ -177,8 +177,18 @@ impl Parts {
         sockets: BootSockets,
         server: ServerContext,
     ) {
-        let directory: Arc<dyn BootDirectory> =
-            Arc::new(SiteDirectory::new(self.site.clone(), self.recorder.clone()));
+        let (alarm, alarm_task) = Alarm::new();
+        let told = alarm_task.run(
+            self.client.clone(),
+            self.site.clone(),
+            supervisor.stop_token(),
+        );
+        supervisor.start("foreign DHCP servers", told);
+        let directory: Arc<dyn BootDirectory> = Arc::new(SiteDirectory::new(
+            self.site.clone(),
+            self.recorder.clone(),
+            alarm,
+        ));
         let renderer = Arc::new(Renderer::new());
         let planner = Planner::new(
             self.client.clone(),

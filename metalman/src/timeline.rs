@@ -10,6 +10,7 @@ mod print;
 mod recorder;
 mod refusal;
 mod reports;
+mod silence;
 mod words;
 
 pub use describe::{entries_of, observed_of};

@@ -228,6 +228,10 @@ pub struct DhcpLease {
     /// Name servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<String>,
+    /// Largest packet of this network in bytes, when it is not Ethernet's 1500, such as 9000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 576, max = 9216))]
+    pub mtu: Option<i32>,
 }
 
 /// How to reach a BMC.

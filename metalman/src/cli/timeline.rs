@@ -90,7 +90,7 @@ fn show_rest(entries: &[TimelineEntry], shown: usize) -> Result<usize> {
 }
 
 /// Opening an SQLite store makes it; asking about one must not.
-fn refuse_missing_file(database: &DatabaseConfig) -> Result<()> {
+pub(super) fn refuse_missing_file(database: &DatabaseConfig) -> Result<()> {
     let DatabaseConfig::Url(url) = database else {
         return Ok(());
     };

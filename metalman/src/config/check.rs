@@ -3,6 +3,7 @@
 
 use std::{path::Path, time::Duration};
 
+use netboot::dhcp::PROXY_PORT;
 use secrecy::SecretString;
 use url::Url;
 
@@ -12,8 +13,8 @@ use super::{
     },
     problem::Problems,
     values::{
-        address, count, duration, folder, https_url, plain_http_hosts, port, relays, sbat_level,
-        serve_url, site,
+        address, addresses, count, domain, duration, folder, https_url, plain_http_hosts, port,
+        sbat_level, serve_url, site,
     },
     wire::{WireBmc, WireConfig, WireDhcp, WireOperation, defaults},
 };
@@ -48,7 +49,26 @@ impl TryFrom<WireConfig> for Config {
             ),
             dhcp: dhcp_mode(p, &wire.dhcp),
             dhcp_port: port(p, "dhcp.port", wire.dhcp.port),
-            dhcp_relays: relays(p, wire.dhcp.relays.as_deref().unwrap_or_default()),
+            dhcp_relays: addresses(
+                p,
+                "dhcp.relays",
+                wire.dhcp.relays.as_deref(),
+                "write the address of the relay in the machines' network (giaddr)",
+            ),
+            dhcp_proxy: wire.dhcp.proxy.unwrap_or(false),
+            dhcp_known_servers: addresses(
+                p,
+                "dhcp.known_servers",
+                wire.dhcp.known_servers.as_deref(),
+                "write the address the server names in its answers (option 54)",
+            ),
+            dhcp_domain: wire.dhcp.domain.as_deref().and_then(|name| domain(p, name)),
+            dhcp_ntp_servers: addresses(
+                p,
+                "dhcp.ntp_servers",
+                wire.dhcp.ntp_servers.as_deref(),
+                "write the address of a time server",
+            ),
             tftp_port: port(p, "tftp.port", wire.tftp.port),
             http_port: port(p, "http.port", wire.http.port),
             health_port: port(p, "health.port", wire.health.port),
@@ -245,6 +265,7 @@ fn distinct_ports(p: &mut Problems, config: &Config) {
     let udp = [
         ("dhcp.port", config.dhcp_port),
         ("tftp.port", config.tftp_port),
+        ("dhcp.proxy", if config.dhcp_proxy { PROXY_PORT } else { 0 }),
     ];
     for family in [&tcp[..], &udp[..]] {
         for (at, (key, port)) in family.iter().enumerate() {

@@ -42,6 +42,14 @@ pub struct Config {
     pub dhcp_port: u16,
     /// Relays that are answered; empty means every relay.
     pub dhcp_relays: Vec<Ipv4Addr>,
+    /// Addresses come from another server, we add the boot file.
+    pub dhcp_proxy: bool,
+    /// Other DHCP servers that are meant to be there.
+    pub dhcp_known_servers: Vec<Ipv4Addr>,
+    /// Option 15.
+    pub dhcp_domain: Option<String>,
+    /// Option 42.
+    pub dhcp_ntp_servers: Vec<Ipv4Addr>,
     /// UDP port of the TFTP server.
     pub tftp_port: u16,
     /// TCP port of the HTTP server for hosts.

@@ -66,6 +66,9 @@ fn all_mistakes_are_reported_together_with_key_value_and_cure() {
         auto_interface = true
         port = 70000
         relays = ["10.0.0.1", "10.0.0.300"]
+        known_servers = ["dhcp.example"]
+        ntp_servers = ["10.0.0.1", ""]
+        domain = "rack_a"
         [images]
         plain_http_hosts = ["http://registry"]
         [http]

@@ -93,20 +93,38 @@ pub(super) fn address(p: &mut Problems, value: &str) -> Ipv4Addr {
     })
 }
 
-pub(super) fn relays(p: &mut Problems, values: &[String]) -> Vec<Ipv4Addr> {
-    let mut relays = Vec::new();
-    for value in values {
+pub(super) fn addresses(
+    p: &mut Problems,
+    key: &'static str,
+    values: Option<&[String]>,
+    cure: &'static str,
+) -> Vec<Ipv4Addr> {
+    let mut addresses = Vec::new();
+    for value in values.unwrap_or_default() {
         match value.parse() {
-            Ok(relay) => relays.push(relay),
-            Err(_) => p.add(
-                "dhcp.relays",
-                value,
-                "not an IPv4 address",
-                "write the address of the relay in the machines' network (giaddr)",
-            ),
+            Ok(address) => addresses.push(address),
+            Err(_) => p.add(key, value, "not an IPv4 address", cure),
         }
     }
-    relays
+    addresses
+}
+
+/// A DNS name as option 15 carries it: labels of letters, digits and hyphens.
+pub(super) fn domain(p: &mut Problems, value: &str) -> Option<String> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let good = value.len() <= 253 && value.split('.').all(label);
+    if !good {
+        let cure = "write a name such as rack-a.example.com";
+        p.add("dhcp.domain", value, "not a domain name", cure);
+    }
+    good.then(|| value.to_owned())
 }
 
 pub(super) fn plain_http_hosts(p: &mut Problems, hosts: Vec<String>) -> Vec<String> {

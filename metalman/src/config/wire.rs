@@ -150,6 +150,21 @@ WireDhcp {
     /// Addresses (giaddr) of the relays that are answered; none means every relay
     #[arg(long = "dhcp-relays", id = "dhcp.relays", value_name = "IP", value_delimiter = ',')]
     relays: Vec<String>,
+    /// Only add the boot file to what another DHCP server of the site answers (ProxyDHCP, also on
+    /// UDP port 4011). That server must give each machine the address its Machine reserves, and must
+    /// name this appliance as next server (siaddr): GRUB asks that address for its files
+    #[arg(long = "dhcp-proxy", id = "dhcp.proxy", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    proxy: bool,
+    /// Other DHCP servers that are meant to be in the machines' network; any other is reported as an
+    /// Event. With dhcp.proxy and none listed, no server is reported
+    #[arg(long = "dhcp-known-servers", id = "dhcp.known_servers", value_name = "IP", value_delimiter = ',')]
+    known_servers: Vec<String>,
+    /// Domain name told to machines that ask for it (option 15)
+    #[arg(long = "dhcp-domain", id = "dhcp.domain", value_name = "NAME")]
+    domain: String,
+    /// Time servers told to machines that ask for them (option 42)
+    #[arg(long = "dhcp-ntp-servers", id = "dhcp.ntp_servers", value_name = "IP", value_delimiter = ',')]
+    ntp_servers: Vec<String>,
 }}
 
 table! {
@@ -286,6 +301,10 @@ pub(super) fn defaults() -> WireConfig {
             auto_interface: Some(false),
             port: Some(67),
             relays: Some(Vec::new()),
+            proxy: Some(false),
+            known_servers: Some(Vec::new()),
+            domain: None,
+            ntp_servers: Some(Vec::new()),
         },
         images: WireImages {
             plain_http_hosts: Some(Vec::new()),

@@ -1,5 +1,7 @@
-//! Kubernetes Events: one per stage of a target, on the operation, related to the Machine.
+//! Kubernetes Events: one per stage of a target, on the operation, related to the Machine; and
+//! warnings about the machines' network.
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
@@ -66,5 +68,21 @@ impl Events {
         {
             debug!(error = %chain(&error), "could not write an Event");
         }
+    }
+
+    /// Warns of another DHCP server; false when the API did not take it.
+    pub async fn foreign_server(&self, about: &ObjectReference, note: String) -> bool {
+        let event = Event {
+            type_: EventType::Warning,
+            reason: "ForeignDhcpServer".into(),
+            note: Some(note),
+            action: "Boot".into(),
+            secondary: None,
+        };
+        let published = self.recorder.publish(&event, about).await;
+        if let Err(error) = &published {
+            debug!(error = %chain(error), "could not write an Event");
+        }
+        published.is_ok()
     }
 }

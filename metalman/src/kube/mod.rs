@@ -3,6 +3,7 @@
 //! Invariant: the same code speaks to a cluster and to the embedded API.
 
 pub mod events;
+pub mod foreign;
 mod merge;
 mod put;
 pub mod secrets;

@@ -6,6 +6,7 @@ use std::{error::Error as _, io, time::Duration};
 use anyhow::{Result, anyhow};
 use netboot::{
     dhcp::{
+        decide::Role,
         relay::RelayPolicy,
         server::{DhcpConfig, DhcpError, DhcpMode, DhcpServer},
     },
@@ -79,7 +80,14 @@ fn dhcp(
         port: config.dhcp_port,
         serve_url: server.http_url.clone(),
         lease: LEASE,
-        domain: None,
+        domain: config.dhcp_domain.clone(),
+        ntp: config.dhcp_ntp_servers.clone(),
+        role: if config.dhcp_proxy {
+            Role::Proxy
+        } else {
+            Role::Authority
+        },
+        known_servers: config.dhcp_known_servers.clone(),
         relays,
         clock: clock::now,
     };

@@ -9,15 +9,16 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use metalman_api::machine::{Architecture, BootProtocol, DhcpLease, Machine};
 use netboot::{
-    directory::{self, BootDirectory, BootMachine, InstallGrant, Reservation, Snapshot},
+    directory::{self, BootDirectory, BootMachine, Conflict, InstallGrant, Reservation, Snapshot},
     event::BootEvent,
     images::{ImageReference, ImageStore, UnpackedImage},
     mac::MacAddr,
 };
 use serde_json::json;
 
-use super::{Changed, Site};
+use super::{Changed, Site, changes::Change};
 use crate::{
+    kube::foreign::Alarm,
     store::{InstallToken, Store, StoreError},
     timeline::Recorder,
 };
@@ -143,7 +144,9 @@ impl BootView {
         cache.parts = parts;
         cache.built_at = Some(now);
         if is_new {
-            self.site.boot.store(Arc::new(Snapshot::of(machines)));
+            let new = Arc::new(Snapshot::of(machines));
+            let old = self.site.boot.swap(new.clone());
+            self.site.tell_disputes(&old, &new);
         }
         Ok(())
     }
@@ -220,6 +223,7 @@ fn reservation(lease: &DhcpLease) -> Option<Reservation> {
             .iter()
             .filter_map(|server| server.parse().ok())
             .collect(),
+        mtu: lease.mtu.and_then(|mtu| u16::try_from(mtu).ok()),
     })
 }
 
@@ -228,12 +232,17 @@ fn reservation(lease: &DhcpLease) -> Option<Reservation> {
 pub struct SiteDirectory {
     site: Arc<Site>,
     recorder: Recorder,
+    alarm: Alarm,
 }
 
 impl SiteDirectory {
-    /// Answers from `site`, records to `recorder`.
-    pub fn new(site: Arc<Site>, recorder: Recorder) -> Self {
-        Self { site, recorder }
+    /// Answers from `site`, records to `recorder`, tells `alarm` of other DHCP servers.
+    pub fn new(site: Arc<Site>, recorder: Recorder, alarm: Alarm) -> Self {
+        Self {
+            site,
+            recorder,
+            alarm,
+        }
     }
 }
 
@@ -246,37 +255,62 @@ impl BootDirectory for SiteDirectory {
         self.site.boot.load().by_ip(ip)
     }
 
+    fn withheld(&self, mac: MacAddr) -> Option<Arc<Conflict>> {
+        self.site.boot.load().withheld(mac)
+    }
+
     fn by_install_token(&self, token: &str) -> Option<Arc<BootMachine>> {
         self.site.boot.load().by_install_token(token)
     }
 
     fn record(&self, event: BootEvent) {
+        self.alarm.hear(&event);
         self.recorder.record(event);
     }
 }
 
 impl Site {
-    /// What another Machine disputes with this one, as text with both names.
+    /// What other Machines dispute with this one, as text with their names and the cure.
     pub fn conflict_of(&self, machine: &str) -> Option<String> {
         let snapshot = self.boot.load();
-        let conflict = snapshot
+        let claims: Vec<_> = snapshot
             .conflicts()
             .iter()
-            .find(|c| c.machines.iter().any(|m| m == machine))?;
-        let others: Vec<&str> = conflict
-            .machines
-            .iter()
-            .map(String::as_str)
-            .filter(|m| *m != machine)
+            .filter(|c| c.machines.iter().any(|m| m == machine))
+            .map(|conflict| {
+                let others: Vec<_> = conflict
+                    .machines
+                    .iter()
+                    .filter(|m| *m != machine)
+                    .map(String::as_str)
+                    .collect();
+                let (field, value) = match conflict.value {
+                    directory::Disputed::Mac(mac) => ("mac", mac.to_string()),
+                    directory::Disputed::Ip(ip) => ("ipv4", ip.to_string()),
+                };
+                let others = others.join(" and ");
+                format!("spec.pxe.dhcpLeases[].{field} {value} is also claimed by Machine {others}")
+            })
             .collect();
-        let (field, value) = match conflict.value {
-            directory::Disputed::Mac(mac) => ("mac", mac.to_string()),
-            directory::Disputed::Ip(ip) => ("ipv4", ip.to_string()),
-        };
-        Some(format!(
-            "spec.pxe.dhcpLeases[].{field} {value} is also claimed by Machine {}; correct one of them, neither is served until then",
-            others.join(", ")
-        ))
+        (!claims.is_empty()).then(|| {
+            let claims = claims.join("; ");
+            format!("{claims}: nobody is served it until one of them is corrected or deleted")
+        })
+    }
+
+    /// A dispute begins and ends with a change of one Machine and concerns others too.
+    fn tell_disputes(&self, old: &Snapshot, new: &Snapshot) {
+        let gone = old
+            .conflicts()
+            .iter()
+            .filter(|c| !new.conflicts().contains(c));
+        let come = new
+            .conflicts()
+            .iter()
+            .filter(|c| !old.conflicts().contains(c));
+        for machine in gone.chain(come).flat_map(|conflict| &conflict.machines) {
+            self.tell(Change::Reading(machine));
+        }
     }
 
     /// The current snapshot.

@@ -19,6 +19,10 @@ pub struct UnknownMacSeen {
     pub at: Timestamp,
     pub arch: Option<String>,
     pub vendor_class: Option<String>,
+    /// Address of the relay it asked through.
+    pub relay: Option<String>,
+    /// Port of the switch, as that relay says it.
+    pub circuit_id: Option<String>,
 }
 
 /// A card with its sightings counted.
@@ -30,6 +34,10 @@ pub struct UnknownMac {
     pub count: i64,
     pub arch: Option<String>,
     pub vendor_class: Option<String>,
+    /// Address of the relay it asked through.
+    pub relay: Option<String>,
+    /// Port of the switch, as that relay says it.
+    pub circuit_id: Option<String>,
 }
 
 /// Table `unknown_macs`.
@@ -49,7 +57,8 @@ impl UnknownMacs<'_> {
     /// All kept cards, last seen first.
     pub async fn all(&self) -> Result<Vec<UnknownMac>, StoreError> {
         let rows = sqlx::query(
-            "SELECT mac, first_seen, last_seen, count, arch, vendor_class FROM unknown_macs
+            "SELECT mac, first_seen, last_seen, count, arch, vendor_class, relay, circuit_id
+             FROM unknown_macs
              ORDER BY last_seen DESC, mac",
         )
         .fetch_all(self.store.pool())
@@ -75,17 +84,21 @@ pub(super) async fn insert(tx: &mut Tx, seen: &[UnknownMacSeen]) -> Result<(), S
     }
     for card in seen {
         sqlx::query(
-            "INSERT INTO unknown_macs (mac, first_seen, last_seen, count, arch, vendor_class)
-             VALUES ($1, $2, $2, 1, $3, $4)
+            "INSERT INTO unknown_macs
+                 (mac, first_seen, last_seen, count, arch, vendor_class, relay, circuit_id)
+             VALUES ($1, $2, $2, 1, $3, $4, $5, $6)
              ON CONFLICT (mac) DO UPDATE SET last_seen = excluded.last_seen,
                  count = unknown_macs.count + 1,
                  arch = COALESCE(excluded.arch, unknown_macs.arch),
-                 vendor_class = COALESCE(excluded.vendor_class, unknown_macs.vendor_class)",
+                 vendor_class = COALESCE(excluded.vendor_class, unknown_macs.vendor_class),
+                 relay = excluded.relay, circuit_id = excluded.circuit_id",
         )
         .bind(&card.mac)
         .bind(card.at.as_microsecond())
         .bind(card.arch.as_deref())
         .bind(card.vendor_class.as_deref())
+        .bind(card.relay.as_deref())
+        .bind(card.circuit_id.as_deref())
         .execute(&mut **tx)
         .await
         .map_err(during("unknown_macs.record"))?;
@@ -110,5 +123,7 @@ fn from_row(row: &AnyRow) -> Result<UnknownMac, StoreError> {
         count: columns.get("count")?,
         arch: columns.get("arch")?,
         vendor_class: columns.get("vendor_class")?,
+        relay: columns.get("relay")?,
+        circuit_id: columns.get("circuit_id")?,
     })
 }

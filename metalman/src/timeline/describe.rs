@@ -1,7 +1,9 @@
 //! What one event of the boot services means: at most one line for people and one fact for the
 //! engine. Pure.
 
-use netboot::dhcp::arch::{BootClient, ClientArch, NoBootFile};
+mod dhcp;
+
+use netboot::dhcp::arch::BootClient;
 use netboot::event::{BootDecision, BootEvent, BootEventKind};
 use serde_json::{Value, json};
 
@@ -123,7 +125,11 @@ fn fact(kind: &BootEventKind) -> Option<EvidenceKind> {
         | BootEventKind::DhcpRelease { .. }
         | BootEventKind::DhcpInform { .. }
         | BootEventKind::UnknownMac { .. }
+        | BootEventKind::AddressDisputed { .. }
         | BootEventKind::ForeignServer { .. }
+        | BootEventKind::ProxyAnswer { .. }
+        | BootEventKind::ProxySilence { .. }
+        | BootEventKind::SiteLease { .. }
         | BootEventKind::TftpFailed { .. }
         | BootEventKind::RenderFailed { .. } => None,
     }
@@ -140,8 +146,12 @@ fn line(event: &BootEvent) -> Option<(TimelineSource, String)> {
         | BootEventKind::DhcpDecline { .. }
         | BootEventKind::DhcpRelease { .. }
         | BootEventKind::DhcpInform { .. }
+        | BootEventKind::AddressDisputed { .. }
         | BootEventKind::ForeignServer { .. }
-        | BootEventKind::UnknownMac { .. } => dhcp_line(event).map(|text| (Dhcp, text)),
+        | BootEventKind::ProxyAnswer { .. }
+        | BootEventKind::ProxySilence { .. }
+        | BootEventKind::SiteLease { .. }
+        | BootEventKind::UnknownMac { .. } => dhcp::line(event).map(|text| (Dhcp, text)),
         BootEventKind::TftpDone {
             file,
             bytes,
@@ -198,53 +208,6 @@ fn line(event: &BootEvent) -> Option<(TimelineSource, String)> {
     }
 }
 
-fn dhcp_line(event: &BootEvent) -> Option<String> {
-    let mac = event.mac.map(|mac| mac.to_string()).unwrap_or_default();
-    match &event.kind {
-        BootEventKind::DhcpDiscover { arch, vendor_class } => {
-            let client = match BootClient::from_vendor_class(vendor_class.as_deref()) {
-                BootClient::Pxe | BootClient::Http => arch.map_or("network boot", arch_words),
-                BootClient::Other => "operating system",
-            };
-            Some(format!("DHCP DISCOVER from {mac} ({client})"))
-        }
-        BootEventKind::DhcpOffer {
-            address,
-            boot_file,
-            no_boot_file,
-        } => Some(format!(
-            "DHCP OFFER {address}{}",
-            boot_file_words(boot_file.as_deref(), *no_boot_file)
-        )),
-        BootEventKind::DhcpAck {
-            address,
-            boot_file,
-            no_boot_file,
-        } => Some(format!(
-            "DHCP ACK {address}{}",
-            boot_file_words(boot_file.as_deref(), *no_boot_file)
-        )),
-        BootEventKind::DhcpNak { reason } => Some(format!("DHCP NAK: {}", words::clean(reason))),
-        BootEventKind::DhcpDecline { address } => Some(match address {
-            Some(address) => format!("DHCP DECLINE: {mac} says {address} is used by another host"),
-            None => format!("DHCP DECLINE from {mac}"),
-        }),
-        BootEventKind::ForeignServer { server } => {
-            Some(format!("{mac} chose another DHCP server, {server}"))
-        }
-        // An ACK or a NAK follows a REQUEST; RELEASE and INFORM are the daily life of a host.
-        BootEventKind::DhcpRequest { .. }
-        | BootEventKind::DhcpRelease { .. }
-        | BootEventKind::DhcpInform { .. }
-        | BootEventKind::UnknownMac { .. }
-        | BootEventKind::TftpDone { .. }
-        | BootEventKind::TftpFailed { .. }
-        | BootEventKind::HttpDone { .. }
-        | BootEventKind::Rendered { .. }
-        | BootEventKind::RenderFailed { .. } => None,
-    }
-}
-
 fn http_line(file: &str, bytes: u64, duration_ms: u64, status: u16) -> Option<String> {
     let shown = words::file(file);
     match status {
@@ -263,30 +226,6 @@ fn http_line(file: &str, bytes: u64, duration_ms: u64, status: u16) -> Option<St
     }
 }
 
-fn boot_file_words(boot_file: Option<&str>, no_boot_file: Option<NoBootFile>) -> String {
-    match (boot_file, no_boot_file) {
-        (Some(file), _) => format!(", boot file {}", words::clean(file)),
-        (None, Some(NoBootFile::NotAsked) | None) => String::new(),
-        (None, Some(why)) => format!(", no boot file: {}", why.explanation()),
-    }
-}
-
-const fn arch_words(arch: ClientArch) -> &'static str {
-    match arch {
-        ClientArch::BiosX86 => "legacy BIOS PXE",
-        ClientArch::UefiX86 => "32-bit UEFI PXE",
-        ClientArch::UefiX64 => "x86-64 UEFI PXE",
-        ClientArch::UefiArm32 => "32-bit ARM UEFI PXE",
-        ClientArch::UefiArm64 => "arm64 UEFI PXE",
-        ClientArch::HttpX86 => "32-bit UEFI HTTP boot",
-        ClientArch::HttpX64 => "x86-64 UEFI HTTP boot",
-        ClientArch::HttpArm32 => "32-bit ARM UEFI HTTP boot",
-        ClientArch::HttpArm64 => "arm64 UEFI HTTP boot",
-        ClientArch::HttpBios => "legacy BIOS HTTP boot",
-        ClientArch::Other(_) => "network boot, unknown architecture",
-    }
-}
-
 fn lease(event: &BootEvent) -> Option<LeaseSeen> {
     let (last_message, ip) = match &event.kind {
         BootEventKind::DhcpDiscover { .. } => ("DHCPDISCOVER", None),
@@ -298,7 +237,11 @@ fn lease(event: &BootEvent) -> Option<LeaseSeen> {
         BootEventKind::DhcpRelease { .. } => ("DHCPRELEASE", None),
         BootEventKind::DhcpInform { .. } => ("DHCPINFORM", None),
         BootEventKind::UnknownMac { .. }
+        | BootEventKind::AddressDisputed { .. }
         | BootEventKind::ForeignServer { .. }
+        | BootEventKind::ProxyAnswer { .. }
+        | BootEventKind::ProxySilence { .. }
+        | BootEventKind::SiteLease { .. }
         | BootEventKind::TftpDone { .. }
         | BootEventKind::TftpFailed { .. }
         | BootEventKind::HttpDone { .. }
@@ -315,14 +258,21 @@ fn lease(event: &BootEvent) -> Option<LeaseSeen> {
 }
 
 fn unknown_mac(event: &BootEvent) -> Option<UnknownMacSeen> {
-    let BootEventKind::UnknownMac { vendor_class, arch } = &event.kind else {
+    let BootEventKind::UnknownMac {
+        vendor_class,
+        arch,
+        via,
+    } = &event.kind
+    else {
         return None;
     };
     Some(UnknownMacSeen {
         mac: event.mac?.to_string(),
         at: event.at,
-        arch: arch.map(|arch| arch_words(arch).to_owned()),
+        arch: arch.map(|arch| dhcp::arch_words(arch).to_owned()),
         vendor_class: vendor_class.as_deref().map(words::clean),
+        relay: via.relay.map(|relay| relay.to_string()),
+        circuit_id: via.circuit_id.as_deref().map(words::clean),
     })
 }
 

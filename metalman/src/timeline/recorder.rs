@@ -15,6 +15,7 @@ use tracing::{error, warn};
 
 use super::collapse::Collapser;
 use super::refusal::{Watch, is_loader};
+use super::silence::Silence;
 use crate::clock;
 use crate::store::{Observed, Store, StoreError};
 
@@ -52,6 +53,7 @@ pub struct RecorderTask {
     written: watch::Sender<u64>,
     collapser: Collapser,
     loaders: Watch,
+    silence: Silence,
 }
 
 impl std::fmt::Debug for RecorderTask {
@@ -82,6 +84,7 @@ impl Recorder {
             written: written_sender,
             collapser: Collapser::default(),
             loaders: Watch::default(),
+            silence: Silence::default(),
         };
         (recorder, task)
     }
@@ -133,7 +136,12 @@ impl RecorderTask {
             if settled.elapsed() >= SETTLE_EVERY {
                 settled = Instant::now();
                 self.collapser.settle(&mut observed);
-                self.loaders.settle(clock::now(), &mut observed);
+                let now = clock::now();
+                for line in self.silence.settle(now) {
+                    self.loaders.acquit(&line.machine);
+                    observed.timeline.push(line);
+                }
+                self.loaders.settle(now, &mut observed);
             }
             self.write(observed, &stop).await;
         }
@@ -151,6 +159,7 @@ impl RecorderTask {
         for event in events.drain(..) {
             self.loaders.push(&event, &mut observed);
             let before = observed.timeline.len();
+            self.silence.push(&event);
             self.collapser.push(&event, &mut observed);
             if let Some(words) = self.loader_words(&event)
                 && observed.timeline.len() > before

@@ -82,6 +82,9 @@ impl Watch {
             | BootEventKind::DhcpAck {
                 boot_file: Some(file),
                 ..
+            }
+            | BootEventKind::ProxyAnswer {
+                boot_file: file, ..
             } => {
                 self.chain(machine).first = Some(name_of(file).to_owned());
             }
@@ -108,8 +111,16 @@ impl Watch {
             | BootEventKind::DhcpRelease { .. }
             | BootEventKind::DhcpInform { .. }
             | BootEventKind::UnknownMac { .. }
+            | BootEventKind::AddressDisputed { .. }
+            | BootEventKind::ProxySilence { .. }
+            | BootEventKind::SiteLease { .. }
             | BootEventKind::ForeignServer { .. } => {}
         }
+    }
+
+    /// Drops the suspicion against a machine whose silence has another reason.
+    pub(super) fn acquit(&mut self, machine: &str) {
+        self.machines.remove(machine);
     }
 
     /// Diagnoses loaders that have been silent for too long at `now`.

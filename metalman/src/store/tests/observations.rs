@@ -42,6 +42,8 @@ pub(super) async fn a_batch_reaches_every_table(store: &Store) {
         at: at(1),
         arch: None,
         vendor_class: Some("PXEClient".into()),
+        relay: None,
+        circuit_id: None,
     };
     let batch = Observed {
         timeline: vec![entry("node-1", "x")],
@@ -199,6 +201,8 @@ pub(super) async fn unknown_cards_are_counted(store: &Store) {
             at: at(micros),
             arch: Some("x86_64 UEFI".into()),
             vendor_class: vendor_class.map(Into::into),
+            relay: Some("10.1.0.1".into()),
+            circuit_id: vendor_class.map(|_| "Eth1/7".into()),
         }],
         ..Observed::default()
     };
@@ -223,6 +227,11 @@ pub(super) async fn unknown_cards_are_counted(store: &Store) {
         Some("PXEClient"),
         "silence does not erase"
     );
+    assert_eq!(
+        (card.relay.as_deref(), card.circuit_id),
+        (Some("10.1.0.1"), None),
+        "the place is the last one"
+    );
     store.unknown_macs().forget("aa").await.expect("forgotten");
 
     let flood = Observed {
@@ -232,6 +241,8 @@ pub(super) async fn unknown_cards_are_counted(store: &Store) {
                 at: at(n),
                 arch: None,
                 vendor_class: None,
+                relay: None,
+                circuit_id: None,
             })
             .collect(),
         ..Observed::default()

@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
+use netboot::dhcp::arch::{ClientArch, NoBootFile};
+use netboot::event::{ForeignMessage, Via};
 use netboot::mac::MacAddr;
 
 use super::*;
@@ -47,15 +49,82 @@ fn rendered(file: &str, decision: BootDecision) -> BootEventKind {
     }
 }
 
+fn site_lease(address: Ipv4Addr) -> BootEventKind {
+    BootEventKind::SiteLease {
+        server: Ipv4Addr::new(10, 77, 0, 2),
+        address,
+        reserved: ADDRESS,
+    }
+}
+
+fn lines(kinds: Vec<BootEventKind>) -> String {
+    let told: Vec<String> = kinds
+        .into_iter()
+        .map(|kind| {
+            let (line, fact) = entries_of(&event(kind));
+            let line = line.expect("is told");
+            let fact = fact.map_or("-", |fact| fact.kind.as_str());
+            format!("{:<5} {:<15} {}", line.source.as_str(), fact, line.text)
+        })
+        .collect();
+    told.join("\n")
+}
+
+#[test]
+fn other_servers_and_machines_are_named_with_the_cure() {
+    let told = lines(vec![
+        BootEventKind::ForeignServer {
+            server: Ipv4Addr::new(10, 77, 0, 2),
+            sent: ForeignMessage::Request,
+            address: None,
+        },
+        BootEventKind::ForeignServer {
+            server: Ipv4Addr::new(10, 77, 0, 2),
+            sent: ForeignMessage::Offer,
+            address: Some(Ipv4Addr::new(10, 77, 0, 50)),
+        },
+        BootEventKind::AddressDisputed {
+            disputed: "MAC 52:54:00:77:00:11".into(),
+            machines: vec!["node-1".into(), "node-2".into()],
+        },
+        BootEventKind::ProxyAnswer {
+            boot_file: "shimx64.efi".into(),
+            server: Ipv4Addr::new(10, 77, 0, 1),
+        },
+        BootEventKind::ProxySilence {
+            no_boot_file: NoBootFile::LegacyBios,
+        },
+        site_lease(ADDRESS),
+        site_lease(Ipv4Addr::new(10, 77, 0, 50)),
+    ]);
+    insta::assert_snapshot!(told, @r"
+    dhcp  -               52:54:00:77:00:11 chose another DHCP server, 10.77.0.2
+    dhcp  -               another DHCP server, 10.77.0.2, sent 52:54:00:77:00:11 an OFFER of 10.77.0.50
+    dhcp  -               DHCP not answered: MAC 52:54:00:77:00:11 is claimed by the Machines node-1 and node-2; correct or delete one
+    dhcp  -               ProxyDHCP, boot file shimx64.efi
+    dhcp  -               ProxyDHCP not answered: legacy BIOS is not supported: switch the machine's firmware to UEFI boot
+    dhcp  -               the site's DHCP server 10.77.0.2 gives 10.77.0.11
+    dhcp  -               the site's DHCP server 10.77.0.2 gives 10.77.0.50, the Machine reserves 10.77.0.11: boot files are served to the reserved address only; make the two equal
+    ");
+}
+
 #[test]
 fn a_boot_reads_as_a_story() {
     let discover = BootEventKind::DhcpDiscover {
         arch: Some(ClientArch::UefiX64),
         vendor_class: Some("PXEClient:Arch:00007:UNDI:003000".into()),
+        uuid: None,
+        via: Via {
+            relay: Some(Ipv4Addr::new(10, 1, 0, 1)),
+            circuit_id: Some("Eth1/7".into()),
+            remote_id: None,
+        },
     };
     let host = BootEventKind::DhcpDiscover {
         arch: None,
         vendor_class: None,
+        uuid: None,
+        via: Via::default(),
     };
     let ack = BootEventKind::DhcpAck {
         address: ADDRESS,
@@ -67,7 +136,7 @@ fn a_boot_reads_as_a_story() {
         boot_file: None,
         no_boot_file: Some(NoBootFile::LegacyBios),
     };
-    let told: Vec<String> = [
+    let told = lines(vec![
         discover,
         host,
         ack,
@@ -83,25 +152,14 @@ fn a_boot_reads_as_a_story() {
             file: "shimx64.efi".into(),
             reason: "client\u{1b}[2J".into(),
         },
-        BootEventKind::ForeignServer {
-            server: Ipv4Addr::new(10, 77, 0, 2),
-        },
         BootEventKind::RenderFailed {
             template: "grub/grub.cfg.j2".into(),
             line: Some(12),
             reason: "undefined value".into(),
         },
-    ]
-    .into_iter()
-    .map(|kind| {
-        let (line, fact) = entries_of(&event(kind));
-        let line = line.expect("is told");
-        let fact = fact.map_or("-", |fact| fact.kind.as_str());
-        format!("{:<5} {:<15} {}", line.source.as_str(), fact, line.text)
-    })
-    .collect();
-    insta::assert_snapshot!(told.join("\n"), @r"
-    dhcp  DhcpDiscover    DHCP DISCOVER from 52:54:00:77:00:11 (x86-64 UEFI PXE)
+    ]);
+    insta::assert_snapshot!(told, @r"
+    dhcp  DhcpDiscover    DHCP DISCOVER from 52:54:00:77:00:11 (x86-64 UEFI PXE) through relay 10.1.0.1, port Eth1/7
     dhcp  DhcpDiscover    DHCP DISCOVER from 52:54:00:77:00:11 (operating system)
     dhcp  DhcpAck         DHCP ACK 10.77.0.11, boot file shimx64.efi
     dhcp  -               DHCP OFFER 10.77.0.11, no boot file: legacy BIOS is not supported: switch the machine's firmware to UEFI boot
@@ -113,7 +171,6 @@ fn a_boot_reads_as_a_story() {
     http  BootFileServed  HTTP machine image 14.2 MB in 0.9 s, 15.8 MB/s (range)
     http  -               HTTP initrd is not ready (503)
     tftp  -               TFTP shimx64.efi failed: client�[2J
-    dhcp  -               52:54:00:77:00:11 chose another DHCP server, 10.77.0.2
     grub  -               cannot render grub/grub.cfg.j2 line 12: undefined value
     ");
 }
@@ -160,6 +217,11 @@ fn a_card_of_nobody_is_a_sighting_only() {
     let mut unknown = event(BootEventKind::UnknownMac {
         vendor_class: Some("x\0".into()),
         arch: None,
+        via: Via {
+            relay: Some(Ipv4Addr::new(10, 1, 0, 1)),
+            circuit_id: Some("Eth1/7".into()),
+            remote_id: None,
+        },
     });
     unknown.machine = None;
     let observed = observed_of(&unknown);
@@ -174,6 +236,8 @@ fn a_card_of_nobody_is_a_sighting_only() {
     let [card] = observed.unknown_macs.try_into().expect("one card");
     assert_eq!(card.mac, "52:54:00:77:00:11");
     assert_eq!(card.vendor_class.as_deref(), Some("x\u{FFFD}"));
+    assert_eq!(card.relay.as_deref(), Some("10.1.0.1"));
+    assert_eq!(card.circuit_id.as_deref(), Some("Eth1/7"));
 }
 
 #[test]
@@ -182,6 +246,8 @@ fn the_engine_can_tell_firmware_from_an_operating_system() {
         let kind = BootEventKind::DhcpDiscover {
             arch: None,
             vendor_class: class.map(Into::into),
+            uuid: None,
+            via: Via::default(),
         };
         let (_, fact) = entries_of(&event(kind));
         fact.expect("a discover is a fact").detail["client"].clone()

@@ -41,6 +41,8 @@ impl Story {
         self.event(BootEventKind::DhcpDiscover {
             arch: None,
             vendor_class: vendor_class.map(str::to_owned),
+            uuid: None,
+            via: netboot::event::Via::default(),
         })
     }
 
@@ -181,6 +183,8 @@ fn other_machines_have_their_own_chain() {
         kind: BootEventKind::DhcpDiscover {
             arch: None,
             vendor_class: PXE.map(str::to_owned),
+            uuid: None,
+            via: netboot::event::Via::default(),
         },
     };
     story.watch.push(&other, &mut story.seen);
