@@ -21,6 +21,8 @@ pub struct Appliance {
     dir: PathBuf,
     ports: Ports,
     database_url: Option<String>,
+    /// The API server of another appliance, instead of one of its own.
+    api: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +68,22 @@ impl Appliance {
     /// # Errors
     /// When it does not get ready.
     pub async fn start(dir: &Path, database_url: Option<String>) -> Result<Self> {
+        let mut appliance = Self::new(dir, database_url, None)?;
+        appliance.restart().await?;
+        Ok(appliance)
+    }
+
+    /// Starts one that works with the API server of this kubeconfig.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start_at(dir: &Path, kubeconfig: PathBuf) -> Result<Self> {
+        let mut appliance = Self::new(dir, None, Some(kubeconfig))?;
+        appliance.restart().await?;
+        Ok(appliance)
+    }
+
+    fn new(dir: &Path, database_url: Option<String>, api: Option<PathBuf>) -> Result<Self> {
         let ports = Ports {
             http: free_port()?,
             health: free_port()?,
@@ -74,14 +92,13 @@ impl Appliance {
             dhcp: free_port()?,
             tftp: free_port()?,
         };
-        let mut appliance = Self {
+        Ok(Self {
             child: None,
             dir: dir.to_owned(),
             ports,
             database_url,
-        };
-        appliance.restart().await?;
-        Ok(appliance)
+            api,
+        })
     }
 
     /// Starts it again after [`Self::kill`], with the same state and ports.
@@ -89,6 +106,31 @@ impl Appliance {
     /// # Errors
     /// When it does not get ready.
     pub async fn restart(&mut self) -> Result<()> {
+        self.spawn()?;
+        let ready = wait::until("the appliance to be ready", async || {
+            self.is_ready().await.then_some(())
+        });
+        if let Err(error) = ready.await {
+            bail!("{error}\n{}", self.log());
+        }
+        Ok(())
+    }
+
+    /// Whether it says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let url = format!("http://127.0.0.1:{}/readyz", self.ports.health);
+        let Ok(client) = reqwest::Client::builder().no_proxy().build() else {
+            return false;
+        };
+        let answer = client.get(&url).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Starts it and does not wait.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn spawn(&mut self) -> Result<()> {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -102,14 +144,12 @@ impl Appliance {
             tftp,
         } = self.ports;
         let child = Command::new(binary()?)
-            .args([
-                "serve",
-                "--standalone",
-                "--site",
-                "lab",
-                "--bind-address",
-                "127.0.0.1",
-            ])
+            .arg("serve")
+            .args(match &self.api {
+                None => vec!["--standalone".into()],
+                Some(api) => vec![std::ffi::OsString::from("--kubeconfig"), api.into()],
+            })
+            .args(["--site", "lab", "--bind-address", "127.0.0.1"])
             .args(
                 self.database_url
                     .iter()
@@ -147,20 +187,28 @@ impl Appliance {
             .stderr(log)
             .spawn()?;
         self.child = Some(child);
-        let url = format!("http://127.0.0.1:{health}/readyz");
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        let ready = wait::until("the appliance to be ready", async || {
-            client
-                .get(&url)
-                .send()
-                .await
-                .ok()
-                .filter(|answer| answer.status().is_success())
-        });
-        if let Err(error) = ready.await {
-            bail!("{error}\n{}", self.log());
-        }
         Ok(())
+    }
+
+    /// Runs a command of the program on its state folder and returns what it prints.
+    ///
+    /// # Errors
+    /// When it fails, with what it said.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(binary()?)
+            .args(arguments)
+            .arg("--state-dir")
+            .arg(self.dir.join("state"))
+            .output()?;
+        if !output.status.success() {
+            bail!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Where its DHCP server listens.
+    pub fn dhcp(&self) -> std::net::SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.dhcp).into()
     }
 
     /// What it has logged.

@@ -4,6 +4,7 @@
 //! needs neither root nor QEMU. Invariant: tests wait for states with a deadline, never for time.
 
 pub mod appliance;
+pub mod dhcp;
 pub mod host;
 pub mod image;
 pub mod postgres;

@@ -165,6 +165,16 @@ impl Rack {
         })
     }
 
+    /// Creates a Machine from YAML.
+    ///
+    /// # Errors
+    /// When it is none, or the API refuses it.
+    pub async fn apply(&self, text: &str) -> Result<Machine> {
+        let api: Api<Machine> = Api::all(self.client.0.clone());
+        let machine = yaml::from_str(text)?;
+        Ok(api.create(&PostParams::default(), &machine).await?)
+    }
+
     /// Creates an operation on a machine.
     ///
     /// # Errors
