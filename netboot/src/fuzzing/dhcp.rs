@@ -1,7 +1,7 @@
 //! A datagram at the DHCP port: whatever it says, an answer is right or there is none.
 
 use std::{
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddrV4},
     path::PathBuf,
     sync::{Arc, OnceLock},
 };
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     dhcp::{
-        decide::{Server, decide},
+        decide::{Arrival, Role, Server, decide},
         request::BootRequest,
     },
     directory::{Architecture, BootMachine, BootProtocol, InMemory, Reservation},
@@ -53,6 +53,7 @@ fn machine(
         subnet_mask: Ipv4Addr::new(255, 255, 255, 0),
         gateway: (subnet == 0).then_some(SERVER),
         dns: vec![SERVER; usize::from(last & 3)],
+        mtu: (subnet == 1).then_some(9000),
     };
     BootMachine {
         name: format!("node-{last}"),
@@ -83,8 +84,16 @@ pub fn dhcp(data: &[u8]) {
         serve_url: "http://10.77.0.1:8880".to_owned(),
         lease_seconds: 86_400,
         domain: Some("lab.example".to_owned()),
+        ntp: vec![SERVER; 2],
+        role: Role::Authority,
+        known_servers: Vec::new(),
     };
-    let decision = decide(Timestamp::UNIX_EPOCH, &server, directory(), &request);
+    let arrival = Arrival {
+        now: Timestamp::UNIX_EPOCH,
+        peer: SocketAddrV4::new(request.giaddr, 67),
+        tell: true,
+    };
+    let decision = decide(arrival, &server, directory(), &request);
     if let Some(reply) = decision.reply {
         let to = (*reply.to.ip(), reply.to.port());
         check(data, &reply.bytes, to);
@@ -116,11 +125,14 @@ fn check(question: &[u8], reply: &[u8], to: (Ipv4Addr, u16)) {
         reply[107] == 0 && reply[235] == 0,
         "sname and file end with NUL"
     );
-    assert_eq!(
-        said.get(54).as_deref(),
-        Some(&SERVER.octets()[..]),
-        "server identifier"
-    );
+    if !overloaded {
+        let identifier = asked.server_identifier(address(question, 24));
+        assert_eq!(
+            said.get(54).as_deref(),
+            Some(&identifier.octets()[..]),
+            "server identifier"
+        );
+    }
     assert_eq!(said.first, Some(53), "the message type comes first");
     if !overloaded {
         assert_eq!(said.get(82), asked.get(82), "relay agent information");
@@ -186,9 +198,12 @@ fn check_address(question: &[u8], kind: u8, yiaddr: Ipv4Addr) {
         && !overloaded
         && asked_kind != Some(1)
     {
-        assert_eq!(
-            id,
+        let ours = [
             SERVER.octets(),
+            asked.server_identifier(address(question, 24)).octets(),
+        ];
+        assert!(
+            ours.iter().any(|ours| id == *ours),
             "answered what was meant for another server"
         );
     }
@@ -248,6 +263,29 @@ impl Options {
             };
         }
         Some(options)
+    }
+
+    /// Under which address the client knows the server: ours, or what its relay says (RFC 5107).
+    fn server_identifier(&self, relay: Ipv4Addr) -> Ipv4Addr {
+        let agent = self.get(82).filter(|_| !relay.is_unspecified());
+        let agent = agent.unwrap_or_default();
+        let mut rest = agent.as_slice();
+        while let [code, length, tail @ ..] = rest {
+            let Some((value, after)) = tail.split_at_checked(usize::from(*length)) else {
+                break;
+            };
+            if *code == 11 {
+                let octets = <[u8; 4]>::try_from(value).unwrap_or_default();
+                let named = Ipv4Addr::from(octets);
+                return if named.is_unspecified() {
+                    SERVER
+                } else {
+                    named
+                };
+            }
+            rest = after;
+        }
+        SERVER
     }
 
     fn get(&self, code: u8) -> Option<Vec<u8>> {

@@ -167,6 +167,7 @@ fn seed_holds(values: &Values) {
             addresses: vec![values.token.clone()],
             gateway: None,
             dns: vec![],
+            mtu: None,
         }],
         instance_id: values.token.clone(),
         hostname: values.name.clone(),

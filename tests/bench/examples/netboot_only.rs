@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use metalman_bench::dhcp;
 use netboot::{
     dhcp::{
+        decide::Role,
         relay::RelayPolicy,
         server::{DhcpConfig, DhcpMode, DhcpServer},
     },
@@ -61,6 +62,7 @@ fn machines(count: u64, root: &std::path::Path, gateway: Ipv4Addr) -> Vec<BootMa
             subnet_mask: Ipv4Addr::new(255, 254, 0, 0),
             gateway: Some(gateway),
             dns: vec![gateway],
+            mtu: None,
         }],
         architecture: Architecture::Amd64,
         protocol: BootProtocol::Pxe,
@@ -77,8 +79,11 @@ async fn main() -> Result<()> {
     let mut next = || arguments.next().context("ADDRESS MACHINES DIRECTORY");
     let (address, count, root): (Ipv4Addr, u64, PathBuf) =
         (next()?.parse()?, next()?.parse()?, next()?.into());
-    // Events are stamped and thrown away.
-    let clock = || Timestamp::UNIX_EPOCH;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the server counts requests per second; this is its process"
+    )]
+    let clock = || Timestamp::now();
     let directory = Arc::new(InMemory::new(machines(count, &root, address)));
     let config = DhcpConfig {
         mode: DhcpMode::Relay {
@@ -89,6 +94,9 @@ async fn main() -> Result<()> {
         serve_url: format!("http://{address}:8880"),
         lease: Duration::from_hours(24),
         domain: None,
+        ntp: vec![],
+        role: Role::Authority,
+        known_servers: vec![],
         relays: RelayPolicy::Any,
         clock,
     };

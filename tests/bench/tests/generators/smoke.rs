@@ -16,6 +16,7 @@ use metalman_bench::{
 };
 use netboot::{
     dhcp::{
+        decide::Role,
         relay::RelayPolicy,
         server::{DhcpConfig, DhcpMode, DhcpServer},
     },
@@ -28,8 +29,12 @@ use netboot::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the DHCP server counts requests per second"
+)]
 fn clock() -> Timestamp {
-    Timestamp::UNIX_EPOCH
+    Timestamp::now()
 }
 
 struct OneFile(Bytes);
@@ -53,6 +58,7 @@ fn machines(count: u64) -> Arc<InMemory> {
             subnet_mask: Ipv4Addr::new(255, 0, 0, 0),
             gateway: None,
             dns: vec![],
+            mtu: None,
         }],
         architecture: Architecture::Amd64,
         protocol: BootProtocol::Pxe,
@@ -192,6 +198,9 @@ async fn dhcp_clients_are_bound_in_a_loop_and_in_a_storm() {
         serve_url: "http://127.0.0.1:1".into(),
         lease: Duration::from_hours(1),
         domain: None,
+        ntp: vec![],
+        role: Role::Authority,
+        known_servers: vec![],
         relays: RelayPolicy::Any,
         clock,
     };
