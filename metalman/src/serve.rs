@@ -3,8 +3,10 @@
 //! after that.
 
 mod address;
+mod boot_tls;
 mod cluster;
 mod database;
+mod descriptors;
 mod firmware;
 mod listen;
 mod news;
@@ -15,13 +17,14 @@ mod view;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
 use axum::Router;
 use jiff::SignedDuration;
 use kube::Client;
 use netboot::{
     dhcp::interface,
     directory::BootDirectory,
-    http::{BootFiles, HttpLimits},
+    http::{BootFiles, BootServer, HttpLimits},
     images::{ImageStore, ImageStoreOptions},
     render::{Renderer, ServerContext},
 };
@@ -101,10 +104,16 @@ pub async fn run(config: Config) -> Result<()> {
         default_netboot_image: config.default_netboot_image.clone(),
         serve_url: server.http_url.clone(),
         cache: BootCache::default(),
+        boot_url: boot_tls::boot_url(&config, &place, &server),
     };
     boot.rebuild(clock::now())
         .await
         .context("load the install tokens")?;
+
+    let http_tls = match &config.http_tls {
+        Some(tls) => Some(boot_tls::identity(tls, &cluster.tls)?),
+        None => None,
+    };
 
     // What is seen at boot: queued by many, written by one task that outlives them.
     let (recorder, recorder_task) = recorder(&store, &site);
@@ -124,6 +133,7 @@ pub async fn run(config: Config) -> Result<()> {
         boot,
         recorder,
         client: cluster.client.clone(),
+        http_tls,
     };
     parts.start_boot_services(&mut supervisor, &readiness, sockets, server);
     parts.start_engine(&mut supervisor, &readiness)?;
@@ -166,6 +176,7 @@ struct Parts {
     boot: BootView,
     recorder: Recorder,
     client: Client,
+    http_tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
 }
 
 impl Parts {
@@ -208,8 +219,25 @@ impl Parts {
             planner: Arc::new(planner),
             last: Arc::default(),
         });
-        let routes = netboot::http::router(directory.clone(), files.clone()).merge(callbacks);
-        serve_plain(supervisor, "HTTP", sockets.http, routes);
+        let http = BootServer::new(
+            directory.clone(),
+            files.clone(),
+            callbacks,
+            boot_limits(),
+            sockets.http_metrics,
+        );
+        if let (Some(listener), Some(tls)) = (sockets.https, &self.http_tls) {
+            let (https, tls, stop) = (http.clone(), tls.clone(), supervisor.stop_token());
+            supervisor.start("HTTPS", async move {
+                https.run_tls(listener, tls, stop).await;
+                Ok(())
+            });
+        }
+        let stop = supervisor.stop_token();
+        supervisor.start("HTTP", async move {
+            http.run(sockets.http, stop).await;
+            Ok(())
+        });
 
         let (stop, known) = (supervisor.stop_token(), directory.clone());
         supervisor.start("DHCP", async move {
@@ -321,6 +349,16 @@ impl Parts {
         let stop = supervisor.stop_token();
         supervisor.start("watchdog", supervisor::feed_watchdog(stop));
     }
+}
+
+/// A connection may hold a file, so half of the descriptors are for connections, less some for
+/// everything else.
+fn boot_limits() -> HttpLimits {
+    let places = descriptors::raise().saturating_sub(512) / 2;
+    let mut limits = HttpLimits::default();
+    let places = usize::try_from(places).unwrap_or(usize::MAX).max(64);
+    limits.max_connections = limits.max_connections.min(places);
+    limits
 }
 
 fn serve_plain(

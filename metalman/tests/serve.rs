@@ -11,9 +11,11 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -30,7 +32,13 @@ struct Appliance {
 
 impl Appliance {
     fn new() -> Self {
-        let tcp = ["--http-port", "--health-port", "--api-port", "--web-port"];
+        let tcp = [
+            "--http-port",
+            "--http-tls-port",
+            "--health-port",
+            "--api-port",
+            "--web-port",
+        ];
         let udp = ["--dhcp-port", "--tftp-port"];
         // All are held until all are chosen, so that they differ.
         let tcp: Vec<_> = tcp
@@ -184,4 +192,55 @@ async fn what_is_in_use_is_named_with_the_flag() {
         );
     }
     assert_eq!(terminate(running).await.0, Some(0));
+}
+
+/// One GET over TLS of this version, trusting what is in `ca`; the answer.
+async fn get_with_tls(
+    port: u16,
+    ca: &Path,
+    version: &'static rustls::SupportedProtocolVersion,
+    path: &str,
+) -> String {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(ca).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let name = "127.0.0.1".try_into().unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn boot_files_come_with_tls_too_and_the_site_ca_vouches_for_them() {
+    let state = tempfile::tempdir().unwrap();
+    let appliance = Appliance::new();
+    let child = appliance.start(state.path());
+    appliance.ready().await;
+    let (port, ca) = (
+        appliance.port("--http-tls-port"),
+        state.path().join("api/ca.crt"),
+    );
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let health = get_with_tls(port, &ca, version, "/healthz").await;
+        assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+        assert!(health.contains("\r\nContent-Length: 3\r\n"), "{health}");
+        let stranger = get_with_tls(port, &ca, version, "/grub/grub.cfg").await;
+        assert!(stranger.starts_with("HTTP/1.1 404"), "{stranger}");
+    }
+    let metrics = appliance.ask("/metrics").await.unwrap();
+    let counted = "metalman_http_requests_total{kind=\"other\",status=\"2xx\"} 2";
+    assert!(metrics.contains(counted), "{metrics}");
+    assert_eq!(terminate(child).await.0, Some(0));
 }

@@ -119,10 +119,12 @@ pub enum BootEventKind {
     },
     /// A TFTP read failed: refused, aborted by the client half-way, or given up after retries.
     TftpFailed { file: String, reason: String },
-    /// An HTTP answer ended; `bytes` is the length of the body that was sent.
+    /// An HTTP answer to a GET ended. `expected` is the length its head announced, `bytes` what
+    /// the network took of it: fewer when the client left or was too slow.
     HttpDone {
         file: String,
         bytes: u64,
+        expected: u64,
         duration_ms: u64,
         status: u16,
     },

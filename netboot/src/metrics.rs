@@ -3,6 +3,8 @@
 //! One struct per server, cheap to clone, registered once by the owner; no statics. Invariant:
 //! label values come from enums in this crate, never from a packet.
 
+use std::time::Duration;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -147,6 +149,133 @@ impl TftpMetrics {
 
     pub(crate) fn outcome(&self, outcome: &'static str) {
         self.transfers.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+/// What an HTTP request was about; the label `kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HttpKind {
+    /// A file of a netboot image, rendered or not.
+    BootFile,
+    /// The disk of a machine image.
+    Image,
+    /// A report of an installer or a host.
+    Callback,
+    /// Anything else: health checks, strangers, what is not HTTP.
+    Other,
+}
+
+impl HttpKind {
+    fn label(self) -> &'static str {
+        match self {
+            Self::BootFile => "boot_file",
+            Self::Image => "image",
+            Self::Callback => "callback",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// `kind` of a request and the class of its `status`, such as `2xx`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Answered {
+    kind: &'static str,
+    status: &'static str,
+}
+
+/// What the boot HTTP server counts.
+#[derive(Debug, Clone)]
+pub struct HttpMetrics {
+    requests: Family<Answered, Counter>,
+    aborted: Family<Kind, Counter>,
+    sent: Family<Kind, Counter>,
+    duration: Family<Kind, Histogram>,
+    refused: Family<Reason, Counter>,
+    pub(crate) active: Gauge,
+}
+
+impl Default for HttpMetrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            aborted: Family::default(),
+            sent: Family::default(),
+            duration: Family::new_with_constructor(|| {
+                Histogram::new([
+                    0.0005, 0.002, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0,
+                ])
+            }),
+            refused: Family::default(),
+            active: Gauge::default(),
+        }
+    }
+}
+
+impl HttpMetrics {
+    /// Registers under `http_` of the given registry, whose prefix is the program's.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("http");
+        registry.register(
+            "requests",
+            "Requests by what they were about and the class of the answer's status",
+            self.requests.clone(),
+        );
+        registry.register(
+            "aborted",
+            "Answers whose client left, or was too slow, before the end",
+            self.aborted.clone(),
+        );
+        registry.register_with_unit(
+            "sent",
+            "Content sent, without heads",
+            Unit::Bytes,
+            self.sent.clone(),
+        );
+        registry.register_with_unit(
+            "request_duration",
+            "Time from the request's head to the last byte of its answer",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register(
+            "refused",
+            "Connections refused or ended for others",
+            self.refused.clone(),
+        );
+        registry.register("active", "Connections open", self.active.clone());
+    }
+
+    pub(crate) fn answered(
+        &self,
+        kind: HttpKind,
+        status: u16,
+        sent: u64,
+        took: Duration,
+        complete: bool,
+    ) {
+        let kind = kind.label();
+        let status = match status {
+            100..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            _ => "5xx",
+        };
+        self.requests
+            .get_or_create(&Answered { kind, status })
+            .inc();
+        let kind = Kind { kind };
+        self.sent.get_or_create(&kind).inc_by(sent);
+        self.duration
+            .get_or_create(&kind)
+            .observe(took.as_secs_f64());
+        if !complete {
+            self.aborted.get_or_create(&kind).inc();
+        }
     }
 
     pub(crate) fn refused(&self, reason: &'static str) {

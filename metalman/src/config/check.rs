@@ -9,14 +9,15 @@ use url::Url;
 
 use super::{
     checked::{
-        BmcConfig, ClusterConfig, Config, DatabaseConfig, DhcpMode, LogConfig, OperationConfig,
+        BmcConfig, ClusterConfig, Config, DatabaseConfig, DhcpMode, HttpTlsConfig, LogConfig,
+        OperationConfig,
     },
     problem::Problems,
     values::{
         address, addresses, count, domain, duration, folder, https_url, plain_http_hosts, port,
         sbat_level, serve_url, site,
     },
-    wire::{WireBmc, WireConfig, WireDhcp, WireOperation, defaults},
+    wire::{WireBmc, WireConfig, WireDhcp, WireHttp, WireOperation, defaults},
 };
 use crate::telemetry::{self, LogFormat};
 
@@ -71,6 +72,7 @@ impl TryFrom<WireConfig> for Config {
             ),
             tftp_port: port(p, "tftp.port", wire.tftp.port),
             http_port: port(p, "http.port", wire.http.port),
+            http_tls: http_tls(p, &wire.http),
             health_port: port(p, "health.port", wire.health.port),
             web_port: port(p, "web.port", wire.web.port),
             plain_http_hosts: plain_http_hosts(
@@ -90,6 +92,51 @@ impl TryFrom<WireConfig> for Config {
             Err(problems)
         }
     }
+}
+
+/// TLS for hosts: a port, and either both files of an identity or none.
+fn http_tls(p: &mut Problems, wire: &WireHttp) -> Option<HttpTlsConfig> {
+    let identity = match (&wire.tls_certificate_file, &wire.tls_key_file) {
+        (Some(certificate), Some(key)) => Some((
+            folder(p, "http.tls_certificate_file", certificate),
+            folder(p, "http.tls_key_file", key),
+        )),
+        (None, None) => None,
+        (Some(only), None) => {
+            let cure = "name its private key in http.tls_key_file too";
+            p.add(
+                "http.tls_certificate_file",
+                only.display().to_string(),
+                "has no key",
+                cure,
+            );
+            None
+        }
+        (None, Some(only)) => {
+            let cure = "name the certificate in http.tls_certificate_file too";
+            p.add(
+                "http.tls_key_file",
+                only.display().to_string(),
+                "has no certificate",
+                cure,
+            );
+            None
+        }
+    };
+    let boot = wire.tls_boot.unwrap_or(false);
+    if wire.tls_port.is_some_and(|port| port != 0) {
+        let port = port(p, "http.tls_port", wire.tls_port);
+        return Some(HttpTlsConfig {
+            port,
+            identity,
+            boot,
+        });
+    }
+    if boot {
+        let problem = "there is no TLS port to boot from";
+        p.add("http.tls_boot", "true", problem, "set http.tls_port");
+    }
+    None
 }
 
 fn cluster(p: &mut Problems, wire: &WireConfig) -> ClusterConfig {
@@ -258,6 +305,10 @@ fn distinct_ports(p: &mut Problems, config: &Config) {
     };
     let tcp = [
         ("http.port", config.http_port),
+        (
+            "http.tls_port",
+            config.http_tls.as_ref().map_or(0, |tls| tls.port),
+        ),
         ("health.port", config.health_port),
         ("web.port", config.web_port),
         ("api.port", api),

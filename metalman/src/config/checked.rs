@@ -54,6 +54,8 @@ pub struct Config {
     pub tftp_port: u16,
     /// TCP port of the HTTP server for hosts.
     pub http_port: u16,
+    /// HTTP with TLS for hosts, if there is any.
+    pub http_tls: Option<HttpTlsConfig>,
     /// TCP port of health and metrics.
     pub health_port: u16,
     /// TCP port of the web UI.
@@ -111,6 +113,17 @@ pub struct BmcConfig {
     pub poll_interval: Duration,
     /// BMCs called at one time, at least 1.
     pub max_connections: usize,
+}
+
+/// HTTP with TLS for hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpTlsConfig {
+    /// TCP port.
+    pub port: u16,
+    /// Files with certificate chain and private key; `None` = one of the site CA.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Whether firmware is told the https URL.
+    pub boot: bool,
 }
 
 /// How operations are run.

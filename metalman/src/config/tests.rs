@@ -42,7 +42,7 @@ fn every_key_of_the_example_is_known_when_it_is_set() {
             continue;
         }
         let top = parse(line).is_ok();
-        let below = ["dhcp", "images"]
+        let below = ["dhcp", "http", "images"]
             .iter()
             .any(|table| parse(&format!("[{table}]\n{line}")).is_ok());
         assert!(top || below, "{line} is not a setting");
@@ -126,6 +126,23 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
         ),
         ("b", 3000, 2000, 8081)
     );
+}
+
+#[test]
+fn tls_needs_a_port_and_both_files() {
+    assert_eq!(check("").unwrap().http_tls, None);
+    let tls = check("[http]\ntls_port = 8843").unwrap().http_tls.unwrap();
+    assert_eq!((tls.port, tls.identity, tls.boot), (8843, None, false));
+    let tls = check(
+        "[http]\ntls_port = 1\ntls_certificate_file = '/a'\ntls_key_file = '/b'\ntls_boot = true",
+    );
+    let tls = tls.unwrap().http_tls.unwrap();
+    assert_eq!(tls.identity, Some(("/a".into(), "/b".into())));
+    assert!(tls.boot);
+    assert!(problems("[http]\ntls_boot = true").contains("set http.tls_port"));
+    assert!(problems("[http]\ntls_key_file = '/b'").contains("has no certificate"));
+    assert!(problems("[http]\ntls_certificate_file = '/b'").contains("has no key"));
+    assert!(problems("[http]\ntls_port = 8880").contains("http.port is the same"));
 }
 
 #[test]

@@ -181,6 +181,20 @@ WireHttp {
     /// TCP port of the HTTP server for hosts
     #[arg(long = "http-port", id = "http.port", value_name = "PORT")]
     port: i64,
+    /// TCP port of the same with TLS 1.2 and 1.3; 0 means none
+    #[arg(long = "http-tls-port", id = "http.tls_port", value_name = "PORT")]
+    tls_port: i64,
+    /// Certificate of the TLS port with its chain (PEM) [default: one of the site CA, which is
+    /// ca.crt in the folder api, or web with a cluster, of the state folder]
+    #[arg(long = "http-tls-certificate-file", id = "http.tls_certificate_file", value_name = "FILE")]
+    tls_certificate_file: PathBuf,
+    /// Private key of that certificate (PEM)
+    #[arg(long = "http-tls-key-file", id = "http.tls_key_file", value_name = "FILE")]
+    tls_key_file: PathBuf,
+    /// Tell machines that boot by UEFI HTTP the https URL of their first file; their firmware must
+    /// trust the certificate and know ECDHE or TLS 1.3. What GRUB loads stays plain
+    #[arg(long = "http-tls-boot", id = "http.tls_boot", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    tls_boot: bool,
 }}
 
 table! {
@@ -311,7 +325,12 @@ pub(super) fn defaults() -> WireConfig {
             sbat_level: None,
         },
         tftp: WireTftp { port: Some(69) },
-        http: WireHttp { port: Some(8880) },
+        http: WireHttp {
+            port: Some(8880),
+            tls_port: Some(0),
+            tls_boot: Some(false),
+            ..WireHttp::default()
+        },
         health: WireHealth { port: Some(8081) },
         api: WireApi { port: Some(6443) },
         web: WireWeb { port: Some(8443) },

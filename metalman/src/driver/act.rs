@@ -78,13 +78,10 @@ impl Driver {
                 let snapshot = self.site.boot_snapshot();
                 let boot = snapshot.machines().iter().find(|m| m.name == name)?;
                 let metadata = &boot.netboot.as_ref()?.metadata;
-                let path = metadata
-                    .http_boot_path
-                    .as_ref()
-                    .or(metadata.dhcp_boot_image_name.as_ref())?;
+                let path = metadata.http_boot_file()?;
                 Some(format!(
                     "{}/{}",
-                    self.boot.serve_url,
+                    self.boot.boot_url,
                     path.trim_start_matches('/')
                 ))
             }

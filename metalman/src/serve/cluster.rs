@@ -13,7 +13,7 @@ use kube::{
 use rustls::ServerConfig;
 use secrecy::ExposeSecret as _;
 
-use super::{address::Place, listen::ListenError, review::ClusterTokens};
+use super::{address::Place, boot_tls, listen::ListenError, review::ClusterTokens};
 use crate::{
     clock,
     config::{ClusterConfig, Config},
@@ -74,6 +74,8 @@ async fn embed(
 ) -> Result<Cluster> {
     let mut settings = ApiConfig::new(config.state_dir.join("api"), config.listen(port).into());
     settings.sans.push(place.address.to_string());
+    settings.sans.push(boot_tls::host(config, place));
+    settings.sans.dedup();
     let api = Api::open(store.pool().clone(), settings)
         .await
         .map_err(|failure| match failure {
@@ -115,11 +117,13 @@ async fn embed(
 /// The web page has an identity of its own then; its certificate is renewed at a start.
 fn remote(config: &Config, place: &Place, found: kube::Config) -> Result<Cluster> {
     let client = Client::try_from(found).context("make a client for the cluster")?;
-    let names = [
+    let mut names = vec![
         "localhost".to_owned(),
         "127.0.0.1".to_owned(),
         place.address.to_string(),
+        boot_tls::host(config, place),
     ];
+    names.dedup();
     let tls = Identity::open(&config.state_dir.join("web"), &names, clock::now())
         .and_then(|identity| identity.tls())
         .context("make a certificate for the web page")?;

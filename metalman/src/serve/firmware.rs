@@ -10,7 +10,7 @@ use netboot::{
         relay::RelayPolicy,
         server::{DhcpConfig, DhcpError, DhcpMode, DhcpServer},
     },
-    metrics::{DhcpMetrics, TftpMetrics},
+    metrics::{DhcpMetrics, HttpMetrics, TftpMetrics},
     render::ServerContext,
     tftp::server::{TftpConfig, TftpServer},
 };
@@ -19,6 +19,7 @@ use url::Url;
 
 use super::{
     address::Place,
+    boot_tls,
     listen::{self, ListenError},
 };
 use crate::{clock, config::Config, health::Metrics};
@@ -32,6 +33,8 @@ pub(super) struct BootSockets {
     pub(super) dhcp: DhcpServer,
     pub(super) tftp: TftpServer,
     pub(super) http: TcpListener,
+    pub(super) https: Option<TcpListener>,
+    pub(super) http_metrics: HttpMetrics,
 }
 
 impl BootSockets {
@@ -46,10 +49,22 @@ impl BootSockets {
         metrics: &mut Metrics,
     ) -> Result<Self> {
         let http = config.listen(config.http_port);
+        let https = match &config.http_tls {
+            Some(tls) => {
+                let address = config.listen(tls.port);
+                let flag = "--http-tls-port";
+                Some(listen::tcp("boot files with TLS", flag, address).await?)
+            }
+            None => None,
+        };
+        let http_metrics = HttpMetrics::default();
+        http_metrics.register(metrics.registry());
         Ok(Self {
             dhcp: dhcp(config, place, server, metrics)?,
             tftp: tftp(config, metrics)?,
             http: listen::tcp("boot files", "--http-port", http).await?,
+            https,
+            http_metrics,
         })
     }
 }
@@ -78,7 +93,7 @@ fn dhcp(
     let settings = DhcpConfig {
         mode,
         port: config.dhcp_port,
-        serve_url: server.http_url.clone(),
+        serve_url: boot_tls::boot_url(config, place, server),
         lease: LEASE,
         domain: config.dhcp_domain.clone(),
         ntp: config.dhcp_ntp_servers.clone(),

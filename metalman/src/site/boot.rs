@@ -39,6 +39,8 @@ pub struct BootView {
     pub default_netboot_image: Option<String>,
     /// URL of the HTTP server as hosts reach it.
     pub serve_url: String,
+    /// URL firmware is told for UEFI HTTP boot; https when the operator says so.
+    pub boot_url: String,
     /// What the last snapshot was made of; begins empty.
     pub cache: BootCache,
 }

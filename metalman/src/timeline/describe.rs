@@ -108,8 +108,13 @@ fn fact(kind: &BootEventKind) -> Option<EvidenceKind> {
             file,
             status,
             bytes,
+            expected,
             ..
-        } if (200..300).contains(status) && *bytes > 0 && !is_grub_part(file) => {
+        } if (200..300).contains(status)
+            && *bytes > 0
+            && bytes >= expected
+            && !is_grub_part(file) =>
+        {
             Some(EvidenceKind::BootFileServed)
         }
         BootEventKind::Rendered { file, .. } if file.ends_with("grub.cfg") => {
@@ -184,9 +189,10 @@ fn line(event: &BootEvent) -> Option<(TimelineSource, String)> {
         BootEventKind::HttpDone {
             file,
             bytes,
+            expected,
             duration_ms,
             status,
-        } => http_line(file, *bytes, *duration_ms, *status).map(|text| (Http, text)),
+        } => http_line(file, *bytes, *expected, *duration_ms, *status).map(|text| (Http, text)),
         BootEventKind::Rendered { file, decision, .. } => Some(if file.ends_with("grub.cfg") {
             let text = match decision {
                 BootDecision::Install => "GRUB is told to start the installer",
@@ -208,9 +214,21 @@ fn line(event: &BootEvent) -> Option<(TimelineSource, String)> {
     }
 }
 
-fn http_line(file: &str, bytes: u64, duration_ms: u64, status: u16) -> Option<String> {
+fn http_line(
+    file: &str,
+    bytes: u64,
+    expected: u64,
+    duration_ms: u64,
+    status: u16,
+) -> Option<String> {
     let shown = words::file(file);
     match status {
+        200..300 if bytes < expected => Some(format!(
+            "HTTP {shown} broke off after {} of {} ({})",
+            words::bytes(bytes),
+            words::bytes(expected),
+            words::duration(duration_ms),
+        )),
         206 => Some(format!(
             "HTTP {shown} {} (range)",
             words::transfer(bytes, duration_ms)

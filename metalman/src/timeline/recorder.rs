@@ -253,6 +253,7 @@ mod tests {
             kind: BootEventKind::HttpDone {
                 file: file.into(),
                 bytes: 1,
+                expected: 1,
                 duration_ms: 1,
                 status: 200,
             },

@@ -93,8 +93,9 @@ impl Watch {
                 file,
                 status: 200,
                 bytes,
+                expected,
                 ..
-            } if *bytes > 0 => self.fetched(machine, file, event.at),
+            } if *bytes > 0 && bytes >= expected => self.fetched(machine, file, event.at),
             // HEAD before GET.
             BootEventKind::HttpDone { status: 200, .. } => {}
             BootEventKind::TftpFailed { file, .. } | BootEventKind::HttpDone { file, .. } => {

@@ -196,6 +196,7 @@ mod tests {
                 BootEventKind::HttpDone {
                     file: "grub/grub.cfg".into(),
                     bytes: 1,
+                    expected: 1,
                     duration_ms: 1,
                     status: 200,
                 },

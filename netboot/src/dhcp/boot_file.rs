@@ -42,7 +42,7 @@ pub(crate) fn choose(
         .metadata;
     let named = match protocol {
         BootProtocol::Pxe => metadata.dhcp_boot_image_name.as_deref(),
-        BootProtocol::Http => metadata.http_boot_path.as_deref(),
+        BootProtocol::Http => metadata.http_boot_file(),
     };
     let path = named
         .filter(|name| !name.is_empty())

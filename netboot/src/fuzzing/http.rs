@@ -15,9 +15,10 @@ use tempfile::TempDir;
 use super::Input;
 use crate::http::{
     conditional::{Validators, Verdict, evaluate},
-    files::look_up,
     path::{clean, percent_decode},
     range::RangeRequest,
+    request::{self, path_of},
+    statics::look_up,
 };
 
 /// A root with a file, a link to it and a link that leads out.
@@ -46,6 +47,7 @@ pub fn http(data: &[u8]) {
         shift => u64::from(input.number()) << (shift % 48),
     };
     let rest = input.rest();
+    head_holds(rest);
     let mut lines = rest.split(|byte| *byte == b'\n');
     if let Some(path) = lines.next().and_then(|line| std::str::from_utf8(line).ok()) {
         path_holds(path);
@@ -55,6 +57,22 @@ pub fn http(data: &[u8]) {
     }
     let headers: HeaderMap = lines.take(50).filter_map(header_of).collect();
     conditions_hold(&headers, length);
+}
+
+/// Also as a whole request: a head is what it says, however much of it is there.
+fn head_holds(bytes: &[u8]) {
+    let Ok(Some((head, taken))) = request::parse(bytes) else {
+        return;
+    };
+    let cut = bytes.get(..taken).expect("takes what is there");
+    let again = request::parse(cut).expect("parses").expect("is whole").0;
+    assert_eq!(
+        (again.target, again.framing),
+        (head.target.clone(), head.framing)
+    );
+    if let Some(path) = path_of(&head.target) {
+        path_holds(path);
+    }
 }
 
 fn path_holds(path: &str) {
@@ -76,7 +94,7 @@ fn path_holds(path: &str) {
             "{name:?}"
         );
         let root = root().join("root");
-        if let Some((found, _, _)) = look_up(&root, &name) {
+        if let Some((found, _)) = look_up(&root, &name) {
             let real = fs::canonicalize(&root).expect("resolves");
             assert!(found.starts_with(&real), "{name:?} is {}", found.display());
             assert_eq!(fs::read(&found).expect("reads"), b"inside");
@@ -100,7 +118,7 @@ fn header_of(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
 fn conditions_hold(headers: &HeaderMap, length: u64) {
     for modified in [None, Some(Timestamp::UNIX_EPOCH)] {
         let validators = Validators {
-            etag: "\"sha256:00\"".to_owned(),
+            etag: "\"sha256:00\"",
             modified,
         };
         let conditional = headers.contains_key(header::IF_NONE_MATCH)

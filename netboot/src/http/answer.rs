@@ -1,180 +1,106 @@
-//! Turns a found file, or the lack of one, into an HTTP answer.
+//! Turns a found file into an answer: validators, ranges, length.
 //!
-//! Knows RFC 9110, not machines. Invariant: every answer has a length, and every answer to a GET of
-//! a machine leaves one event.
+//! Knows RFC 9110, not machines. Invariant: what is announced is what follows, byte for byte.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::fs::File;
 
-use axum::body::Body;
-use axum::response::Response;
+use http::StatusCode;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderValue, LAST_MODIFIED, RETRY_AFTER,
+    HeaderValue, LAST_MODIFIED,
 };
-use http::{Method, StatusCode};
 
-use super::body::{Chunks, Record, body, open_part};
-use super::conditional::{Validators, Verdict, evaluate, http_date};
+use super::boot::Asked;
+use super::conditional::{Validators, Verdict, evaluate};
 use super::files::BootFile;
 use super::range::RangeRequest;
-use super::router::Boot;
-use crate::directory::BootMachine;
-use crate::source::{FileContent, SourceError};
+use super::record::Record;
+use super::reply::{Content, FilePart, Reply, plain};
+use crate::source::FileContent;
 
-/// Seconds after which a client should ask again for an image that is being fetched.
-const RETRY_SECONDS: &str = "5";
-
-/// What matters of a request besides its path.
-pub(crate) struct Asked {
-    pub(crate) method: Method,
-    pub(crate) headers: HeaderMap,
-}
-
-/// One answer to a known machine.
-pub(crate) struct Answer<'a> {
-    pub(crate) boot: &'a Boot,
-    pub(crate) started: Instant,
-    pub(crate) machine: Arc<BootMachine>,
-    pub(crate) peer: Ipv4Addr,
-    pub(crate) file: String,
-}
-
-impl Answer<'_> {
-    pub(crate) async fn send(self, request: &Asked, found: BootFile) -> Response {
-        let validators = Validators {
-            etag: found.etag,
-            modified: found.modified,
-        };
-        let length = found.content.length();
-        let content_type = content_type(&self.file, &found.content);
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        insert(&mut headers, ETAG, &validators.etag);
-        if let Some(modified) = validators.modified {
-            insert(&mut headers, LAST_MODIFIED, &http_date(modified));
+/// Answers a GET or HEAD for `found`; the file is opened for a GET alone.
+pub(crate) async fn send(asked: Asked<'_>, found: &BootFile, record: Record) -> Reply {
+    let validators = Validators {
+        etag: found.etag.to_str().unwrap_or_default(),
+        modified: found.modified.as_ref().map(|modified| modified.at),
+    };
+    let length = found.content.length();
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ETAG, found.etag.clone());
+    if let Some(modified) = &found.modified {
+        headers.insert(LAST_MODIFIED, modified.text.clone());
+    }
+    let (status, first, count) = match evaluate(asked.headers, &validators, length) {
+        Verdict::NotModified => {
+            return Reply {
+                status: StatusCode::NOT_MODIFIED,
+                headers,
+                content: Content::Empty,
+                record,
+            };
         }
-        let (status, first, count) = match evaluate(&request.headers, &validators, length) {
-            Verdict::NotModified => return self.finish(request, StatusCode::NOT_MODIFIED, headers),
-            Verdict::Send(RangeRequest::Unsatisfiable) => {
-                insert(&mut headers, CONTENT_RANGE, &format!("bytes */{length}"));
-                insert(&mut headers, CONTENT_LENGTH, "0");
-                return self.finish(request, StatusCode::RANGE_NOT_SATISFIABLE, headers);
-            }
-            Verdict::Send(RangeRequest::Whole) => (StatusCode::OK, 0, length),
-            Verdict::Send(RangeRequest::Part { first, last }) => {
-                insert(
-                    &mut headers,
-                    CONTENT_RANGE,
-                    &format!("bytes {first}-{last}/{length}"),
-                );
-                (StatusCode::PARTIAL_CONTENT, first, last - first + 1)
-            }
-        };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        insert(&mut headers, CONTENT_LENGTH, &count.to_string());
-        if request.method == Method::HEAD || count == 0 {
-            return self.finish(request, status, headers);
+        Verdict::Send(RangeRequest::Unsatisfiable) => {
+            insert(&mut headers, CONTENT_RANGE, &format!("bytes */{length}"));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            return Reply {
+                status: StatusCode::RANGE_NOT_SATISFIABLE,
+                headers,
+                content: Content::Empty,
+                record,
+            };
         }
-        match chunks(found.content, first, count).await {
-            Ok(chunks) => {
-                let record = self.record(status);
-                respond(status, headers, body(chunks, Some(record)))
-            }
+        Verdict::Send(RangeRequest::Whole) => (StatusCode::OK, 0, length),
+        Verdict::Send(RangeRequest::Part { first, last }) => {
+            let range = format!("bytes {first}-{last}/{length}");
+            insert(&mut headers, CONTENT_RANGE, &range);
+            (StatusCode::PARTIAL_CONTENT, first, last - first + 1)
+        }
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(found.content_type));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(count));
+    let content = if asked.method == http::Method::HEAD || count == 0 {
+        Content::Empty
+    } else {
+        match open(&found.content, first, count).await {
+            Ok(content) => content,
             Err(error) => {
-                tracing::error!(file = %self.file, error = %error, "file of an image cannot be read");
-                plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read")
+                tracing::error!(error = %error, "file of an image cannot be read");
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                return plain(status, "the file cannot be read", record);
             }
         }
-    }
-
-    pub(crate) fn refuse(self, request: &Asked, error: &SourceError) -> Response {
-        let status = match error {
-            SourceError::UnknownPeer { .. }
-            | SourceError::NotFound { .. }
-            | SourceError::Refused { .. } => StatusCode::NOT_FOUND,
-            SourceError::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            SourceError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let mut response = plain(status, &error.to_string());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
-        }
-        if request.method != Method::HEAD {
-            drop(self.record(status));
-        }
-        response
-    }
-
-    /// An answer without content; HEAD is no event of a boot.
-    fn finish(self, request: &Asked, status: StatusCode, headers: HeaderMap) -> Response {
-        if request.method != Method::HEAD {
-            drop(self.record(status));
-        }
-        respond(status, headers, Body::empty())
-    }
-
-    fn record(self, status: StatusCode) -> Record {
-        Record {
-            directory: Arc::clone(&self.boot.directory),
-            clock: self.boot.files.clock(),
-            started: self.started,
-            machine: self.machine,
-            peer: self.peer,
-            file: self.file,
-            status: status.as_u16(),
-            sent: 0,
-        }
+    };
+    Reply {
+        status,
+        headers,
+        content,
+        record,
     }
 }
 
-async fn chunks(content: FileContent, first: u64, count: u64) -> std::io::Result<Chunks> {
+async fn open(content: &FileContent, first: u64, count: u64) -> std::io::Result<Content> {
     match content {
-        FileContent::File { path, .. } => open_part(&path, first, count).await,
+        FileContent::File { path, .. } => {
+            let path = path.clone();
+            let opened = tokio::task::spawn_blocking(move || File::open(path)).await;
+            let file = opened.map_err(std::io::Error::other)??;
+            Ok(Content::File(FilePart { file, first, count }))
+        }
         FileContent::Bytes(bytes) => {
             let range = usize::try_from(first)
                 .ok()
                 .zip(usize::try_from(first + count).ok());
             let part = range.filter(|(_, end)| *end <= bytes.len());
-            Ok(Chunks::Memory(
-                part.map(|(start, end)| bytes.slice(start..end)),
-            ))
+            let part = part.map(|(start, end)| bytes.slice(start..end));
+            Ok(part.map_or(Content::Empty, Content::Memory))
         }
     }
-}
-
-fn content_type(name: &str, content: &FileContent) -> &'static str {
-    match content {
-        FileContent::Bytes(_) => "text/plain; charset=utf-8",
-        FileContent::File { .. } if name.to_ascii_lowercase().ends_with(".efi") => {
-            "application/efi"
-        }
-        FileContent::File { .. } => "application/octet-stream",
-    }
-}
-
-pub(crate) fn plain(status: StatusCode, text: &str) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    respond(status, headers, Body::from(format!("{text}\n")))
-}
-
-fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
 }
 
 fn insert(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
-    // All values are digits, dates and hexadecimal; one that does not fit is left out.
+    // Digits and units; what does not fit is left out.
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

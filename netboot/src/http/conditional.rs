@@ -11,9 +11,9 @@ use super::range::{self, RangeRequest};
 
 /// Validators of a representation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Validators {
+pub(crate) struct Validators<'a> {
     /// Strong entity tag with its quotes.
-    pub(crate) etag: String,
+    pub(crate) etag: &'a str,
     /// Whole seconds; none for rendered files.
     pub(crate) modified: Option<Timestamp>,
 }
@@ -28,10 +28,10 @@ pub(crate) enum Verdict {
 }
 
 /// Evaluates the headers of a GET or HEAD request for a file of `length` bytes.
-pub(crate) fn evaluate(headers: &HeaderMap, validators: &Validators, length: u64) -> Verdict {
+pub(crate) fn evaluate(headers: &HeaderMap, validators: &Validators<'_>, length: u64) -> Verdict {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(tags) = text(IF_NONE_MATCH) {
-        if tags.trim() == "*" || any_tag_matches(tags, &validators.etag) {
+        if tags.trim() == "*" || any_tag_matches(tags, validators.etag) {
             return Verdict::NotModified;
         }
     } else if let (Some(since), Some(modified)) = (
@@ -88,7 +88,7 @@ mod tests {
             .map(|(name, value)| (name.clone(), value.parse().unwrap()))
             .collect();
         let validators = Validators {
-            etag: "\"sha256:ab\"".to_owned(),
+            etag: "\"sha256:ab\"",
             modified: Some("2026-11-20T07:28:00Z".parse().unwrap()),
         };
         evaluate(&headers, &validators, 100)

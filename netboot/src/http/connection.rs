@@ -1,9 +1,7 @@
 //! One TCP connection of a boot client: how it ends, and how slow it may be.
 //!
-//! GRUB reuses its source ports at every boot and never acknowledges our FIN; a socket left in
-//! LAST-ACK then swallows the connections of the next boot. So when the client has closed, we
-//! close with RST, which leaves nothing behind. Invariant: a connection that takes less than the
-//! agreed bytes in a window while we have more for it is ended.
+//! For connections that hyper serves; `plain.rs` does the same for its own. Invariant: a connection
+//! that takes less than the agreed bytes in a window while we have more for it is ended.
 
 use std::io;
 use std::pin::Pin;
@@ -15,10 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::serve::HttpLimits;
+
 /// A stream that watches its client.
 #[derive(Debug)]
 pub(crate) struct BootConnection {
     stream: TcpStream,
+    /// What was read before, to be read again.
+    read_before: Vec<u8>,
     client_closed: bool,
     window: Duration,
     min_window_bytes: u64,
@@ -27,40 +29,45 @@ pub(crate) struct BootConnection {
     taken: u64,
 }
 
+/// Unacknowledged data keeps the kernel's state of a dead client for `silence` at most, also after
+/// the process has let go of it.
+pub(crate) fn set_up(stream: &TcpStream, silence: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(silence))?;
+    let interval = silence / 3;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(interval)
+            .with_interval(interval)
+            .with_retries(2),
+    )
+}
+
+/// Makes the coming close send RST and forget the connection (`SO_LINGER` of zero).
+pub(crate) fn forget_on_close(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(error = %error, "could not set SO_LINGER");
+    }
+}
+
 impl BootConnection {
-    /// Takes over an accepted stream. Unacknowledged data keeps the kernel's state of a dead
-    /// client for `silence` at most, also after the process has let go of it.
+    /// Takes over a stream of which `read_before` has been read.
     pub(crate) fn new(
         stream: TcpStream,
-        silence: Duration,
-        window: Duration,
-        min_window_bytes: u64,
+        read_before: Vec<u8>,
+        limits: &HttpLimits,
     ) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        let socket = SockRef::from(&stream);
-        socket.set_tcp_user_timeout(Some(silence))?;
-        let interval = silence / 3;
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new()
-                .with_time(interval)
-                .with_interval(interval)
-                .with_retries(2),
-        )?;
+        set_up(&stream, limits.silence_timeout)?;
         Ok(Self {
             stream,
+            read_before,
             client_closed: false,
-            window,
-            min_window_bytes,
+            window: limits.slow_window,
+            min_window_bytes: limits.min_window_bytes,
             stalled: None,
             taken: 0,
         })
-    }
-
-    /// Makes the coming close send RST and forget the connection (`SO_LINGER` of zero).
-    fn forget_on_close(&self) {
-        if let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
-            tracing::debug!(error = %error, "could not set SO_LINGER");
-        }
     }
 
     /// After the kernel has taken no more: is the client still fast enough?
@@ -71,7 +78,7 @@ impl BootConnection {
             return Ok(());
         }
         if self.taken < self.min_window_bytes {
-            self.forget_on_close();
+            forget_on_close(&self.stream);
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "the client takes data too slowly",
@@ -93,6 +100,13 @@ impl AsyncRead for BootConnection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.read_before.is_empty() {
+            let count = this.read_before.len().min(buf.remaining());
+            let rest = this.read_before.split_off(count);
+            buf.put_slice(&this.read_before);
+            this.read_before = rest;
+            return Poll::Ready(Ok(()));
+        }
         let (before, room) = (buf.filled().len(), buf.remaining() > 0);
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
@@ -102,7 +116,7 @@ impl AsyncRead for BootConnection {
                     this.taken = 0;
                 } else if room && !this.client_closed {
                     this.client_closed = true;
-                    this.forget_on_close();
+                    forget_on_close(&this.stream);
                 }
                 Poll::Ready(Ok(()))
             }

@@ -6,23 +6,27 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use jiff::Timestamp;
 
-use super::body::event;
+use super::conditional::http_date;
 use super::path::{PathProblem, clean};
+use super::prepared::{Preparations, RenderedFile};
+use super::record::event;
+use super::statics::StaticFiles;
 use crate::directory::{BootDirectory, BootMachine};
-use crate::event::{BootDecision, BootEventKind};
+use crate::event::BootEventKind;
 use crate::images::UnpackedImage;
-use crate::render::{BootContext, RenderError, Renderer, ServerContext, TemplateSet, render_boot};
+use crate::render::{RenderError, Renderer, ServerContext, TemplateSet, render_prepared};
 use crate::source::{FileContent, FileSource, SourceError};
 
 /// Templates for the seed, which goes to the disk by the installer; their contexts are not those
 /// of boot files.
 const SEED_DIRECTORY: &str = "cloud-init/";
 const TEMPLATE_SUFFIX: &str = ".j2";
+const RENDERED_TYPE: &str = "text/plain; charset=utf-8";
 
 /// Resolves boot files of all machines of a directory.
 pub struct BootFiles {
@@ -30,6 +34,8 @@ pub struct BootFiles {
     renderer: Arc<Renderer>,
     server: ServerContext,
     clock: fn() -> Timestamp,
+    statics: StaticFiles,
+    prepared: Preparations,
 }
 
 impl std::fmt::Debug for BootFiles {
@@ -45,8 +51,49 @@ impl std::fmt::Debug for BootFiles {
 pub(crate) struct BootFile {
     pub(crate) content: FileContent,
     /// Strong entity tag with quotes.
-    pub(crate) etag: String,
-    pub(crate) modified: Option<Timestamp>,
+    pub(crate) etag: HeaderValue,
+    pub(crate) modified: Option<Modified>,
+    pub(crate) content_type: &'static str,
+}
+
+/// When a file was last changed, in whole seconds as HTTP dates have them.
+#[derive(Debug, Clone)]
+pub(crate) struct Modified {
+    pub(crate) at: Timestamp,
+    pub(crate) text: HeaderValue,
+}
+
+impl BootFile {
+    pub(crate) fn new(
+        content: FileContent,
+        tag: &str,
+        modified: Option<Modified>,
+        content_type: &'static str,
+    ) -> Self {
+        // Digests are printable; an empty tag is only for the type.
+        let etag = HeaderValue::from_str(&format!("\"{tag}\""))
+            .unwrap_or_else(|_| HeaderValue::from_static("\"\""));
+        Self {
+            content,
+            etag,
+            modified,
+            content_type,
+        }
+    }
+}
+
+impl Modified {
+    /// From what the file system says.
+    pub(crate) fn of(found: &fs::Metadata) -> Option<Self> {
+        let since_epoch = found
+            .modified()
+            .ok()?
+            .duration_since(std::time::UNIX_EPOCH)
+            .ok()?;
+        let at = Timestamp::from_second(i64::try_from(since_epoch.as_secs()).ok()?).ok()?;
+        let text = HeaderValue::from_str(&http_date(at)).ok()?;
+        Some(Self { at, text })
+    }
 }
 
 impl BootFiles {
@@ -62,6 +109,8 @@ impl BootFiles {
             renderer,
             server,
             clock,
+            statics: StaticFiles::default(),
+            prepared: Preparations::default(),
         }
     }
 
@@ -72,10 +121,10 @@ impl BootFiles {
     /// Finds `path` for a machine that speaks from `peer`.
     pub(crate) async fn find(
         &self,
-        machine: &BootMachine,
+        machine: &Arc<BootMachine>,
         peer: Ipv4Addr,
         path: &str,
-    ) -> Result<BootFile, SourceError> {
+    ) -> Result<Arc<BootFile>, SourceError> {
         let name = clean(path).map_err(|problem| match problem {
             PathProblem::Empty => SourceError::NotFound {
                 path: path.to_owned(),
@@ -100,11 +149,11 @@ impl BootFiles {
         if templates.is_own(&template) {
             return self.render(machine, peer, &templates, &name);
         }
-        match static_file(image, &name).await {
-            Err(SourceError::NotFound { .. }) if templates.has(&template) => {
-                self.render(machine, peer, &templates, &name)
-            }
-            found => found,
+        let is_template = templates.has(&template);
+        match self.statics.find(image, &name, is_template).await {
+            Some(found) => Ok(found),
+            None if is_template => self.render(machine, peer, &templates, &name),
+            None => Err(SourceError::NotFound { path: name }),
         }
     }
 
@@ -125,38 +174,42 @@ impl BootFiles {
 
     fn render(
         &self,
-        machine: &BootMachine,
+        machine: &Arc<BootMachine>,
         peer: Ipv4Addr,
-        templates: &TemplateSet,
+        templates: &Arc<TemplateSet>,
         name: &str,
-    ) -> Result<BootFile, SourceError> {
-        let context = BootContext::new(machine, peer, &self.server)
+    ) -> Result<Arc<BootFile>, SourceError> {
+        let prepared = self
+            .prepared
+            .of(machine, peer, &self.server)
             .ok_or(SourceError::UnknownPeer { peer })?;
-        let decision = match context.install {
-            Some(_) => BootDecision::Install,
-            None => BootDecision::LocalDisk,
+        let rendered = match prepared.rendered(templates, name) {
+            Some(rendered) => rendered,
+            None => match render_prepared(templates, name, &prepared.context) {
+                Ok(rendered) => {
+                    let tag = format!("sha256:{}", rendered.sha256);
+                    let content = FileContent::Bytes(rendered.bytes);
+                    let rendered = Arc::new(RenderedFile {
+                        file: Arc::new(BootFile::new(content, &tag, None, RENDERED_TYPE)),
+                        sha256: rendered.sha256,
+                    });
+                    prepared.keep(templates, name, &rendered);
+                    rendered
+                }
+                Err(error) => {
+                    let template = format!("{name}{TEMPLATE_SUFFIX}");
+                    return Err(self.failed(machine, peer, &template, name, &error));
+                }
+            },
         };
-        match render_boot(templates, name, &context) {
-            Ok(rendered) => {
-                let sha256 = rendered.sha256.clone();
-                let kind = BootEventKind::Rendered {
-                    file: name.to_owned(),
-                    sha256,
-                    decision,
-                };
-                self.directory
-                    .record(event(machine, peer, (self.clock)(), kind));
-                Ok(BootFile {
-                    content: FileContent::Bytes(rendered.bytes),
-                    etag: format!("\"sha256:{}\"", rendered.sha256),
-                    modified: None,
-                })
-            }
-            Err(error) => {
-                let template = format!("{name}{TEMPLATE_SUFFIX}");
-                Err(self.failed(machine, peer, &template, name, &error))
-            }
-        }
+        let kind = BootEventKind::Rendered {
+            file: name.to_owned(),
+            sha256: rendered.sha256.clone(),
+            decision: prepared.decision,
+        };
+        let told = event(machine, peer, (self.clock)(), kind);
+        self.directory.record(told);
+        Ok(Arc::clone(&rendered.file))
     }
 
     fn failed(
@@ -189,44 +242,6 @@ impl BootFiles {
     }
 }
 
-/// Finds a plain file below the image's root, also through links that stay below it.
-async fn static_file(image: &Arc<UnpackedImage>, name: &str) -> Result<BootFile, SourceError> {
-    let not_found = || SourceError::NotFound {
-        path: name.to_owned(),
-    };
-    let (root, relative) = (image.root.clone(), name.to_owned());
-    let found = tokio::task::spawn_blocking(move || look_up(&root, &relative)).await;
-    let (path, length, modified) = found.ok().flatten().ok_or_else(not_found)?;
-    Ok(BootFile {
-        content: FileContent::File { path, length },
-        etag: format!("\"{}\"", image.digest),
-        modified,
-    })
-}
-
-pub(crate) fn look_up(
-    root: &Path,
-    relative: &str,
-) -> Option<(std::path::PathBuf, u64, Option<Timestamp>)> {
-    let root = fs::canonicalize(root).ok()?;
-    let path = fs::canonicalize(root.join(relative)).ok()?;
-    let found = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-    if !path.starts_with(&root) {
-        return None;
-    }
-    Some((path, found.len(), modified(&found)))
-}
-
-/// Modification time in whole seconds, as HTTP dates have them.
-pub(crate) fn modified(found: &fs::Metadata) -> Option<Timestamp> {
-    let since_epoch = found
-        .modified()
-        .ok()?
-        .duration_since(std::time::UNIX_EPOCH)
-        .ok()?;
-    Timestamp::from_second(i64::try_from(since_epoch.as_secs()).ok()?).ok()
-}
-
 #[async_trait::async_trait]
 impl FileSource for BootFiles {
     async fn open(&self, peer: Ipv4Addr, path: &str) -> Result<FileContent, SourceError> {
@@ -236,6 +251,6 @@ impl FileSource for BootFiles {
             .ok_or(SourceError::UnknownPeer { peer })?;
         self.find(&machine, peer, path)
             .await
-            .map(|file| file.content)
+            .map(|file| file.content.clone())
     }
 }

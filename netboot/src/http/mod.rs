@@ -1,18 +1,29 @@
-//! Serves boot files and machine images over plain HTTP.
+//! Serves boot files and machine images over HTTP, plain and with TLS.
 //!
 //! Not the web UI and not the API: its clients are firmware, boot loaders and installers.
 //! Invariant: who asks is decided by the peer's address alone.
 
 mod answer;
-mod body;
+mod boot;
 pub(crate) mod conditional;
 mod connection;
-pub(crate) mod files;
+mod date;
+mod files;
+mod general;
+mod pace;
 pub(crate) mod path;
+mod plain;
+mod prepared;
 pub(crate) mod range;
-mod router;
+mod record;
+mod reply;
+pub(crate) mod request;
 mod serve;
+mod server;
+pub(crate) mod statics;
+mod transfer;
+mod waiting;
 
 pub use files::BootFiles;
-pub use router::router;
 pub use serve::{HttpLimits, serve};
+pub use server::BootServer;

@@ -1,31 +1,30 @@
-//! The accept loop for boot clients.
+//! Accept loops: who gets a place, who loses it, and how they end.
 //!
-//! Not a general web server: HTTP/1.1 only, many small limits. Invariant: when [`serve`] returns,
-//! no task of it is left.
+//! Invariant: a place belongs to a task and is free again when that task has ended in whatever
+//! way, and when a loop returns, no task of it is left.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
 use super::connection::BootConnection;
+use super::general;
+use super::waiting::Waiting;
+use crate::metrics::HttpMetrics;
 
-/// Limits of the boot HTTP server.
+/// Limits of an HTTP server.
 #[derive(Debug, Clone)]
 pub struct HttpLimits {
-    /// Connections at once; further ones wait in the kernel's queue.
+    /// Connections at once; when all are taken, the one that has been silent longest gives way.
     pub max_connections: usize,
     /// Connections at once from one address; further ones are reset.
     pub max_per_peer: usize,
@@ -44,7 +43,7 @@ pub struct HttpLimits {
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
-            max_connections: 2048,
+            max_connections: 16 << 10,
             max_per_peer: 64,
             header_read_timeout: Duration::from_secs(15),
             silence_timeout: Duration::from_secs(15),
@@ -55,9 +54,7 @@ impl Default for HttpLimits {
     }
 }
 
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Largest request header.
-const HEADER_BYTES: usize = 16 << 10;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Serves `router` on `listener` until `shutdown` is cancelled, then lets running answers finish
 /// within the drain time. Requests carry `ConnectInfo<SocketAddr>` with the peer's address.
@@ -67,59 +64,167 @@ pub async fn serve(
     limits: HttpLimits,
     shutdown: CancellationToken,
 ) {
-    let mut connections = JoinSet::new();
-    let mut per_peer: HashMap<IpAddr, usize> = HashMap::new();
+    let door = Door::new(&limits, None);
+    let stop = shutdown.clone();
+    accept(listener, door, shutdown, move |stream, peer, _waiting| {
+        let (router, limits, stop) = (router.clone(), limits.clone(), stop.clone());
+        async move {
+            let served = async {
+                let stream = BootConnection::new(stream, Vec::new(), &limits)?;
+                general::serve(stream, peer, router, limits, stop).await
+            };
+            if let Err(error) = served.await {
+                tracing::debug!(%peer, error = %error, "connection ended early");
+            }
+        }
+    })
+    .await;
+}
+
+/// Accepts until `stop`; `connection` makes the task of each connection that gets a place.
+pub(crate) async fn accept<F>(
+    listener: TcpListener,
+    mut door: Door,
+    stop: CancellationToken,
+    mut connection: impl FnMut(TcpStream, SocketAddr, Arc<Waiting>) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    let epoch = Instant::now();
     loop {
         tokio::select! {
-            () = shutdown.cancelled() => break,
-            Some(ended) = connections.join_next() => ended_connection(&mut per_peer, ended),
-            accepted = listener.accept(), if connections.len() < limits.max_connections => {
-                match accepted {
-                    Ok((stream, peer)) => {
-                        let open = per_peer.entry(peer.ip()).or_default();
-                        if *open >= limits.max_per_peer {
-                            tracing::debug!(%peer, "too many connections from one address");
-                            reset(stream);
-                            continue;
-                        }
-                        *open += 1;
-                        connections.spawn(connection(
-                            stream, peer, router.clone(), limits.clone(), shutdown.clone(),
-                        ));
+            () = stop.cancelled() => break,
+            Some(ended) = tasks.join_next_with_id() => door.left(ended),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    if !door.admits(peer.ip()) {
+                        reset(stream);
+                        continue;
                     }
-                    Err(error) => {
-                        tracing::warn!(error = %error, "could not accept a connection, will retry");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
+                    let waiting = Arc::new(Waiting::new(epoch));
+                    let task = tasks.spawn(connection(stream, peer, Arc::clone(&waiting)));
+                    door.entered(peer.ip(), task, waiting);
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "could not accept a connection, will retry");
+                    // Perhaps all descriptors are in use.
+                    door.make_room();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
     drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(limits.drain_timeout, drained)
-        .await
-        .is_err()
-    {
-        connections.shutdown().await;
+    let drain_timeout = door.drain_timeout;
+    let drained = async {
+        while let Some(ended) = tasks.join_next_with_id().await {
+            door.left(ended);
+        }
+    };
+    if tokio::time::timeout(drain_timeout, drained).await.is_err() {
+        tasks.shutdown().await;
     }
 }
 
-fn ended_connection(
-    per_peer: &mut HashMap<IpAddr, usize>,
-    ended: Result<IpAddr, tokio::task::JoinError>,
-) {
-    match ended {
-        Ok(peer) => {
-            if let Some(open) = per_peer.get_mut(&peer) {
-                *open -= 1;
-                if *open == 0 {
-                    per_peer.remove(&peer);
+/// Who is inside.
+pub(crate) struct Door {
+    max_connections: usize,
+    max_per_peer: usize,
+    drain_timeout: Duration,
+    metrics: Option<HttpMetrics>,
+    places: HashMap<Id, Place>,
+    per_peer: HashMap<IpAddr, usize>,
+}
+
+struct Place {
+    peer: IpAddr,
+    task: AbortHandle,
+    waiting: Arc<Waiting>,
+}
+
+impl Door {
+    pub(crate) fn new(limits: &HttpLimits, metrics: Option<HttpMetrics>) -> Self {
+        Self {
+            max_connections: limits.max_connections,
+            max_per_peer: limits.max_per_peer,
+            drain_timeout: limits.drain_timeout,
+            metrics,
+            places: HashMap::new(),
+            per_peer: HashMap::new(),
+        }
+    }
+
+    fn admits(&mut self, peer: IpAddr) -> bool {
+        let open = self.per_peer.get(&peer).copied().unwrap_or(0);
+        if open >= self.max_per_peer {
+            tracing::debug!(%peer, "too many connections from one address");
+            self.refused("peer");
+            return false;
+        }
+        if self.places.len() >= self.max_connections && !self.make_room() {
+            tracing::warn!(%peer, "no place for a connection");
+            self.refused("full");
+            return false;
+        }
+        true
+    }
+
+    fn entered(&mut self, peer: IpAddr, task: AbortHandle, waiting: Arc<Waiting>) {
+        *self.per_peer.entry(peer).or_default() += 1;
+        let place = Place {
+            peer,
+            task,
+            waiting,
+        };
+        self.places.insert(place.task.id(), place);
+        if let Some(metrics) = &self.metrics {
+            metrics.active.inc();
+        }
+    }
+
+    /// Ends the connection that has been waiting longest for its client, if any waits.
+    fn make_room(&mut self) -> bool {
+        let waits = |place: &Place| Some((place.waiting.since()?, place.task.id()));
+        let Some((_, longest)) = self.places.values().filter_map(waits).min() else {
+            return false;
+        };
+        if let Some(place) = self.places.get(&longest) {
+            place.waiting.end();
+            place.task.abort();
+            self.refused("idle");
+        }
+        true
+    }
+
+    fn left(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
+            Err(error) => {
+                if error.is_panic() {
+                    tracing::error!(error = %error, "a connection task died");
                 }
+                error.id()
+            }
+        };
+        let Some(place) = self.places.remove(&id) else {
+            return;
+        };
+        if let Some(open) = self.per_peer.get_mut(&place.peer) {
+            *open -= 1;
+            if *open == 0 {
+                self.per_peer.remove(&place.peer);
             }
         }
-        // A panic in a handler costs its peer one of its places until the next start.
-        Err(error) => tracing::error!(error = %error, "a connection task died"),
+        if let Some(metrics) = &self.metrics {
+            metrics.active.dec();
+        }
+    }
+
+    fn refused(&self, reason: &'static str) {
+        if let Some(metrics) = &self.metrics {
+            metrics.refused(reason);
+        }
     }
 }
 
@@ -128,53 +233,3 @@ fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).ok();
     drop(stream);
 }
-
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    limits: HttpLimits,
-    shutdown: CancellationToken,
-) -> IpAddr {
-    let stream = match BootConnection::new(
-        stream,
-        limits.silence_timeout,
-        limits.slow_window,
-        limits.min_window_bytes,
-    ) {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::debug!(%peer, error = %error, "connection was gone before it began");
-            return peer.ip();
-        }
-    };
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request.map(Body::new))
-    });
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_read_timeout)
-        .max_header_size(HEADER_BYTES)
-        .max_headers(64)
-        // GRUB 2.06 knows `Content-Length` in no other spelling.
-        .title_case_headers(true)
-        .keep_alive(true);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(%peer, error = %error, "connection ended early");
-    }
-    peer.ip()
-}
-
-#[cfg(test)]
-mod tests;

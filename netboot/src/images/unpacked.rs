@@ -29,6 +29,15 @@ pub struct ImageMetadata {
     pub http_boot_path: Option<String>,
 }
 
+impl ImageMetadata {
+    /// First file by UEFI HTTP boot: the one named for it, else the one named for DHCP.
+    pub fn http_boot_file(&self) -> Option<&str> {
+        let named = |name: &&str| !name.is_empty();
+        let own = self.http_boot_path.as_deref().filter(named);
+        own.or(self.dhcp_boot_image_name.as_deref().filter(named))
+    }
+}
+
 /// The compressed raw disk inside a machine image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskArtifact {

@@ -18,4 +18,7 @@ pub use context::{
     ServerContext,
 };
 pub use error::RenderError;
-pub use set::{Rendered, Renderer, SeedFiles, TemplateSet, render_boot, render_seed};
+pub use set::{
+    PreparedContext, Rendered, Renderer, SeedFiles, TemplateSet, render_boot, render_prepared,
+    render_seed,
+};

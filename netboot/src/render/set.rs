@@ -62,6 +62,24 @@ pub struct Rendered {
     pub sha256: String,
 }
 
+/// The context of a boot file as the engine wants it: made once, used for every rendering.
+#[derive(Clone)]
+pub struct PreparedContext(Value);
+
+impl PreparedContext {
+    /// Converts all of `context`.
+    pub fn new(context: &BootContext) -> Self {
+        Self(Value::from(Serde(context)))
+    }
+}
+
+impl std::fmt::Debug for PreparedContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // It may hold an install token.
+        f.debug_struct("PreparedContext").finish_non_exhaustive()
+    }
+}
+
 /// The four files of a NoCloud seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeedFiles {
@@ -193,6 +211,10 @@ impl TemplateSet {
         template: &str,
         context: impl Serialize,
     ) -> Result<String, RenderError> {
+        self.render_value(template, Value::from(Serde(&context)))
+    }
+
+    fn render_value(&self, template: &str, context: Value) -> Result<String, RenderError> {
         if let Some(error) = self.broken.get(template) {
             return Err(error.clone());
         }
@@ -204,7 +226,7 @@ impl TemplateSet {
                 })?;
         let mut output = Limited(Vec::new());
         compiled
-            .render_captured_to(Value::from(Serde(&context)), &mut output)
+            .render_captured_to(context, &mut output)
             .map_err(|error| RenderError::from_engine(template, &error))?;
         String::from_utf8(output.0).map_err(|_| RenderError::Template {
             template: template.to_owned(),
@@ -221,7 +243,16 @@ pub fn render_boot(
     path: &str,
     context: &BootContext,
 ) -> Result<Rendered, RenderError> {
-    let text = templates.render(&format!("{path}{SUFFIX}"), context)?;
+    render_prepared(templates, path, &PreparedContext::new(context))
+}
+
+/// Renders the boot file `path` (without `.j2`) from a context that was converted before.
+pub fn render_prepared(
+    templates: &TemplateSet,
+    path: &str,
+    context: &PreparedContext,
+) -> Result<Rendered, RenderError> {
+    let text = templates.render_value(&format!("{path}{SUFFIX}"), context.0.clone())?;
     Ok(Rendered {
         sha256: sha256_hex(text.as_bytes()),
         bytes: Bytes::from(text),

@@ -6,6 +6,7 @@
 pub mod dhcp;
 pub mod fill;
 pub mod hist;
+pub mod http;
 pub mod link;
 pub mod random;
 pub mod report;

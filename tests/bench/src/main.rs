@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use metalman_bench::{
     dhcp::{self, Relay},
-    fill,
+    fill, http,
     link::Impairment,
     report,
     tftp::{client::Ask, half_open, load},
@@ -97,6 +97,10 @@ enum Command {
         #[arg(long, default_value_t = 16)]
         parallel: usize,
     },
+    /// Readers of a large file by HTTP
+    Http(HttpArgs),
+    /// HTTP connections that say nothing, or a byte in ten seconds, until stdin ends
+    SlowHttp(SlowHttpArgs),
     /// A table of what was measured, and the ratios to the best peer
     Report {
         /// One JSON object a line, as tests/bench/run writes them
@@ -182,6 +186,54 @@ impl TftpArgs {
 }
 
 #[derive(clap::Args)]
+struct HttpArgs {
+    #[arg(long)]
+    server: SocketAddrV4,
+    #[arg(long)]
+    path: String,
+    #[arg(long, default_value_t = 1)]
+    clients: u32,
+    /// Client i has the address SOURCE + i
+    #[arg(long)]
+    source: Option<Ipv4Addr>,
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+}
+
+impl HttpArgs {
+    fn run(self) -> Result<serde_json::Value> {
+        http::read(&http::Plan {
+            server: self.server,
+            path: self.path,
+            clients: self.clients,
+            source: self.source,
+            time: Duration::from_secs_f64(self.seconds),
+        })
+    }
+}
+
+#[derive(clap::Args)]
+struct SlowHttpArgs {
+    #[arg(long)]
+    server: SocketAddrV4,
+    #[arg(long)]
+    count: u32,
+    /// First of the addresses they come from
+    #[arg(long)]
+    source: Option<Ipv4Addr>,
+    /// How many addresses
+    #[arg(long, default_value_t = 1)]
+    sources: u32,
+}
+
+impl SlowHttpArgs {
+    fn run(&self) -> Result<()> {
+        let source = self.source.map(|first| (first, self.sources));
+        http::slow(self.server, self.count, source)
+    }
+}
+
+#[derive(clap::Args)]
 struct RelayArgs {
     #[arg(long, default_value = "198.18.0.1:67")]
     server: SocketAddrV4,
@@ -221,6 +273,8 @@ fn main() -> Result<()> {
             drop(held);
             return Ok(());
         }
+        Command::Http(arguments) => arguments.run()?,
+        Command::SlowHttp(arguments) => return arguments.run(),
         Command::Dhcp {
             relay,
             clients,

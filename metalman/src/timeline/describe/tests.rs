@@ -36,6 +36,7 @@ fn http(file: &str, status: u16) -> BootEventKind {
     BootEventKind::HttpDone {
         file: file.into(),
         bytes: 14_186_432,
+        expected: 14_186_432,
         duration_ms: 900,
         status,
     }
@@ -173,6 +174,29 @@ fn a_boot_reads_as_a_story() {
     tftp  -               TFTP shimx64.efi failed: client�[2J
     grub  -               cannot render grub/grub.cfg.j2 line 12: undefined value
     ");
+}
+
+#[test]
+fn a_file_that_broke_off_is_told_and_proves_nothing() {
+    let BootEventKind::HttpDone {
+        file, duration_ms, ..
+    } = http("/vmlinuz", 200)
+    else {
+        unreachable!()
+    };
+    let broken = BootEventKind::HttpDone {
+        file,
+        bytes: 1_000_000,
+        expected: 14_186_432,
+        duration_ms,
+        status: 200,
+    };
+    let (line, fact) = entries_of(&event(broken));
+    assert_eq!(
+        line.unwrap().text,
+        "HTTP vmlinuz broke off after 1.0 MB of 14.2 MB (0.9 s)"
+    );
+    assert!(fact.is_none());
 }
 
 #[test]

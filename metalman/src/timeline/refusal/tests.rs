@@ -76,6 +76,7 @@ impl Story {
         self.event(BootEventKind::HttpDone {
             file: file.into(),
             bytes,
+            expected: bytes,
             duration_ms: 1,
             status: 200,
         })

@@ -1,16 +1,17 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use axum::routing::post;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::directory::{
     Architecture, BootMachine, BootProtocol, InMemory, InstallGrant, Reservation,
 };
 use crate::event::{BootDecision, BootEventKind};
-use crate::http::{BootFiles, router};
 use crate::images::{Compression, DiskArtifact, ImageMetadata, UnpackedImage};
 use crate::render::{Renderer, ServerContext};
 
@@ -26,6 +27,7 @@ fn clock() -> jiff::Timestamp {
 struct Bench {
     address: SocketAddr,
     directory: Arc<InMemory>,
+    metrics: HttpMetrics,
     images: tempfile::TempDir,
     shutdown: CancellationToken,
     server: JoinSet<()>,
@@ -85,19 +87,34 @@ async fn bench(limits: HttpLimits, change: impl FnOnce(&mut BootMachine)) -> Ben
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(
-        listener,
-        router(directory.clone(), files),
+    let metrics = HttpMetrics::default();
+    let server = BootServer::new(
+        directory.clone(),
+        files,
+        callbacks(),
         limits,
-        shutdown.clone(),
-    ));
+        metrics.clone(),
+    );
+    tasks.spawn(server.run(listener, shutdown.clone()));
     Bench {
         address,
         directory,
+        metrics,
         images,
         shutdown,
         server: tasks,
     }
+}
+
+/// What an owner may add.
+fn callbacks() -> Router {
+    Router::new()
+        .route("/echo", post(async |body: bytes::Bytes| body))
+        .route("/panic", post(dies))
+}
+
+async fn dies() -> &'static str {
+    panic!("as asked for")
 }
 
 fn machine(netboot: Arc<UnpackedImage>, install: InstallGrant) -> BootMachine {
@@ -151,6 +168,19 @@ impl Bench {
             .await
     }
 
+    /// Waits until the server has forgotten every connection.
+    async fn until_no_connection(&self) {
+        let mut tick = tokio::time::interval(Duration::from_millis(2));
+        let none = async {
+            while self.metrics.active.get() != 0 {
+                tick.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), none)
+            .await
+            .expect("no connection");
+    }
+
     /// Waits until an event matches; events are recorded after the client has its answer.
     async fn event(&self, matches: impl Fn(&BootEventKind) -> bool) -> BootEventKind {
         let mut tick = tokio::time::interval(Duration::from_millis(2));
@@ -190,7 +220,7 @@ async fn ask_on(stream: &mut TcpStream, request: &str) -> Reply {
     };
     let length: usize = reply
         .header("content-length")
-        .map_or(0, |text| text.parse().unwrap());
+        .map_or(0, |text| text.parse().expect("a length"));
     if !request.starts_with("HEAD") && reply.status != 304 {
         while reply.body.len() < length {
             assert!(
@@ -206,23 +236,61 @@ async fn ask_on(stream: &mut TcpStream, request: &str) -> Reply {
 async fn the_peer_address_and_nothing_else_is_the_identity() {
     let bench = bench(HttpLimits::default(), |_| {}).await;
     assert_eq!(bench.get("/vmlinuz").await.status, 200);
-    let forged =
-        "GET /vmlinuz HTTP/1.1\r\nX-Forwarded-For: 127.0.0.1\r\nForwarded: for=127.0.0.1\r\n\r\n";
-    assert_eq!(bench.ask(STRANGER, forged).await.status, 404);
-    assert_eq!(
-        bench
-            .ask(STRANGER, "GET /healthz HTTP/1.1\r\n\r\n")
-            .await
-            .status,
-        200
-    );
+    let health = bench.ask(STRANGER, "GET /healthz HTTP/1.1\r\n\r\n").await;
+    assert_eq!(health.status, 200);
     let disk = format!("GET /install/{TOKEN}/disk HTTP/1.1\r\n\r\n");
-    assert_eq!(
-        bench.ask(STRANGER, &disk).await.status,
-        404,
-        "a token alone is not enough"
-    );
+    let stolen = bench.ask(STRANGER, &disk).await;
+    assert_eq!(stolen.status, 404, "a token alone is not enough");
     assert_eq!(bench.ask(PEER, &disk).await.status, 200);
+}
+
+#[tokio::test]
+async fn no_header_changes_who_asks() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    for line in [
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-For: 127.0.0.1, 10.0.0.1",
+        "Forwarded: for=127.0.0.1;by=127.0.0.1;host=node-1",
+        "X-Real-IP: 127.0.0.1",
+        "X-Client-IP: 127.0.0.1",
+        "True-Client-IP: 127.0.0.1",
+        "CF-Connecting-IP: 127.0.0.1",
+        "X-Cluster-Client-IP: 127.0.0.1",
+        "X-Original-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Host: node-1",
+        "X-Original-URL: /vmlinuz",
+        "X-Remote-User: node-1",
+        "Via: 1.1 127.0.0.1",
+        "Host: 127.0.0.1",
+        "Host: node-1",
+        "Authorization: Bearer dG9rZW4tb2YtdGVzdA",
+        "Cookie: machine=node-1",
+    ] {
+        for target in [
+            "/vmlinuz",
+            "http://127.0.0.1/vmlinuz",
+            "http://node-1:80//vmlinuz",
+        ] {
+            let request = format!("GET {target} HTTP/1.1\r\n{line}\r\n\r\n");
+            let stranger = bench.ask(STRANGER, &request).await;
+            assert_eq!(stranger.status, 404, "{target} {line}");
+            let machine = bench.ask(PEER, &request).await;
+            assert_eq!(
+                (machine.status, machine.body.len()),
+                (200, 1 << 20),
+                "{target} {line}"
+            );
+            let disk = request.replace("/vmlinuz", &format!("/install/{TOKEN}/disk"));
+            let disk = disk.replace("//install", "/install");
+            assert_eq!(bench.ask(STRANGER, &disk).await.status, 404, "{disk}");
+        }
+    }
+    // Nor does a header take an answer away from another request on the same connection.
+    let mut stream = bench.connect(STRANGER).await;
+    for _ in 0..2 {
+        let request = "GET /vmlinuz HTTP/1.1\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n";
+        assert_eq!(ask_on(&mut stream, request).await.status, 404);
+    }
 }
 
 #[tokio::test]
@@ -556,4 +624,215 @@ async fn shutdown_ends_idle_connections_and_the_server() {
         .expect("the server ends before its drain time")
         .unwrap()
         .unwrap();
+}
+
+#[tokio::test]
+async fn one_connection_carries_reports_and_files() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let mut stream = bench.connect(PEER).await;
+    let report = "POST /echo HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
+    let chunked = "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    for _ in 0..2 {
+        assert_eq!(ask_on(&mut stream, report).await.body, b"hello");
+        let file = ask_on(&mut stream, "GET /vmlinuz HTTP/1.1\r\n\r\n").await;
+        assert_eq!((file.status, file.body.len()), (200, 1 << 20));
+        // From here on the general server has the connection; nothing else changes.
+        assert_eq!(ask_on(&mut stream, chunked).await.body, b"abc");
+    }
+    assert_eq!(
+        bench.ask(PEER, "POST /other HTTP/1.1\r\n\r\n").await.status,
+        405
+    );
+    let large = "POST /echo HTTP/1.1\r\nContent-Length: 9000000\r\n\r\n";
+    assert_eq!(bench.ask(PEER, large).await.status, 413);
+}
+
+#[tokio::test]
+async fn requests_sent_ahead_are_answered_in_order() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let mut stream = bench.connect(PEER).await;
+    let request = "GET /grubx64.efi HTTP/1.1\r\n\r\nGET /none HTTP/1.1\r\n\r\nGET /grubx64.efi HTTP/1.0\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let statuses: Vec<_> = text
+        .match_indices("HTTP/1.1 ")
+        .map(|(at, _)| text[at + 9..at + 12].to_owned())
+        .collect();
+    assert_eq!(statuses, ["200", "404", "200"], "{text}");
+    assert!(text.ends_with("Connection: close\r\n\r\nMZ grub"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_refused() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    assert_eq!(
+        bench.ask(PEER, "\x16\x03\x01\x02\r\n\r\n").await.status,
+        400
+    );
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(17 << 10));
+    assert_eq!(bench.ask(PEER, &long).await.status, 431);
+    assert_eq!(bench.ask(PEER, "GET * HTTP/1.1\r\n\r\n").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_peer_no_place() {
+    let limits = HttpLimits {
+        max_per_peer: 1,
+        ..HttpLimits::default()
+    };
+    let bench = bench(limits, |_| {}).await;
+    for _ in 0..3 {
+        let mut stream = bench.connect(PEER).await;
+        stream
+            .write_all(b"POST /panic HTTP/1.1\r\n\r\n")
+            .await
+            .unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.ok();
+        assert!(bytes.is_empty());
+        bench.until_no_connection().await;
+    }
+    assert_eq!(bench.get("/grubx64.efi").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_told_from_one_that_was_served() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let big = bench.images.path().join("disk/big");
+    std::fs::File::create(big)
+        .unwrap()
+        .set_len(1 << 30)
+        .unwrap();
+    let mut stream = bench.connect(PEER).await;
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    stream.read_exact(&mut [0; 4096]).await.unwrap();
+    drop(stream);
+    let left = bench
+        .event(|kind| matches!(kind, BootEventKind::HttpDone { file, .. } if file == "big"))
+        .await;
+    let BootEventKind::HttpDone {
+        bytes,
+        expected,
+        status,
+        ..
+    } = left
+    else {
+        unreachable!()
+    };
+    assert_eq!((expected, status), (1 << 30, 200));
+    assert!(bytes > 0 && bytes < expected, "{bytes}");
+    assert_eq!(bench.get("/vmlinuz").await.status, 200);
+    let served = bench
+        .event(|kind| matches!(kind, BootEventKind::HttpDone { file, .. } if file == "vmlinuz"))
+        .await;
+    let BootEventKind::HttpDone {
+        bytes, expected, ..
+    } = served
+    else {
+        unreachable!()
+    };
+    assert_eq!((bytes, expected), (1 << 20, 1 << 20));
+}
+
+#[tokio::test]
+async fn silent_connections_give_way_to_new_ones() {
+    let limits = HttpLimits {
+        max_connections: 4,
+        ..HttpLimits::default()
+    };
+    let bench = bench(limits, |_| {}).await;
+    let mut silent = Vec::new();
+    for last in 20..24 {
+        let mut stream = bench.connect(Ipv4Addr::new(127, 0, 0, last)).await;
+        // Answered once, so that it is known to be inside.
+        let health = ask_on(&mut stream, "GET /healthz HTTP/1.1\r\n\r\n").await;
+        assert_eq!(health.status, 200);
+        silent.push(stream);
+    }
+    assert_eq!(bench.get("/vmlinuz").await.body.len(), 1 << 20);
+    let mut first = silent.remove(0);
+    assert_eq!(
+        first.read(&mut [0]).await.unwrap_or(0),
+        0,
+        "the one silent longest"
+    );
+}
+
+#[tokio::test]
+async fn rendering_follows_the_machine_at_once() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let text = async || String::from_utf8(bench.get("/grub/grub.cfg").await.body).unwrap();
+    for _ in 0..2 {
+        assert!(text().await.contains(TOKEN));
+    }
+    let mut claimed = BootMachine::clone(&bench.directory.snapshot().machines()[0]);
+    claimed.install.as_mut().unwrap().claimed = true;
+    for claimed in [claimed.clone(), claimed] {
+        bench.directory.replace(vec![claimed]);
+        for _ in 0..2 {
+            assert!(!text().await.contains(TOKEN));
+        }
+    }
+}
+
+#[tokio::test]
+async fn slow_and_silent_clients_cost_others_nothing() {
+    let limits = HttpLimits {
+        max_connections: 200,
+        ..HttpLimits::default()
+    };
+    let bench = bench(limits, |_| {}).await;
+    let mut slow = Vec::new();
+    for index in 0..400_u16 {
+        let from = Ipv4Addr::new(127, 0, 1, u8::try_from(index % 20).unwrap());
+        let mut stream = bench.connect(from).await;
+        if index % 2 == 0 {
+            // Some of these have been told to go by now.
+            stream.write_all(b"GET /vmli").await.ok();
+        }
+        slow.push(stream);
+        if index % 40 == 0 {
+            assert_eq!(bench.get("/vmlinuz").await.body.len(), 1 << 20, "{index}");
+            assert_eq!(bench.get("/grub/grub.cfg").await.status, 200, "{index}");
+        }
+    }
+    assert!(bench.metrics.active.get() <= 201);
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_is_small() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    let stream = bench.connect(PEER).await;
+    let files = BootFiles::new(
+        bench.directory.clone(),
+        Arc::new(Renderer::new()),
+        ServerContext {
+            http_url: String::new(),
+            address: PEER,
+            port: 0,
+        },
+        clock,
+    );
+    let server = BootServer::new(
+        bench.directory.clone(),
+        Arc::new(files),
+        Router::new(),
+        HttpLimits::default(),
+        HttpMetrics::default(),
+    );
+    let plain = Plain {
+        stream,
+        peer: bench.address,
+        server: server.0,
+        waiting: Arc::new(super::super::waiting::Waiting::new(
+            tokio::time::Instant::now(),
+        )),
+        stop: CancellationToken::new(),
+    };
+    let size = std::mem::size_of_val(&plain.run());
+    assert!(size < 1500, "{size} bytes");
 }
