@@ -15,6 +15,9 @@ CLIENTS_NET=198.18.16.0/20
 CLIENTS_FIRST=198.18.16.0
 SERVER_CPU=0 GENERATOR_CPU=1
 WEIGHT_V1=65536 WEIGHT_V2=10000
+# Real-time priority where we may have it, so that other work on the machine does not add its time slices to every
+# round trip; a group of high weight where we may not.
+REALTIME=''
 
 GENERATOR='' ROWS='' RUN='' CGROUP='' MEASURED='' SERVER_PID='' SERVER_NAME=''
 
@@ -82,10 +85,11 @@ namespaces_down() {
     done
 }
 
-# --- cgroups: v1 or v2, whichever has the cpu controller. Both sides go into one group of high weight; the server
-# also into one of its own, where its processor time is read, children and packets handled for it included.
+# --- cgroups: v1 or v2, whichever has the cpu controller. The server goes into one of its own, where its
+# processor time is read, children and packets handled for it included.
 
 cgroups_up() {
+    if chrt -f 1 true 2>/dev/null; then REALTIME=yes; fi
     if [ -d /sys/fs/cgroup/cpuacct ]; then
         CGROUP=v1
         mkdir -p /sys/fs/cgroup/cpu/mmb /sys/fs/cgroup/cpuacct/mmb-server
@@ -110,11 +114,13 @@ in_cgroup() {
     shift
     case $CGROUP in
     v1)
-        echo $BASHPID >/sys/fs/cgroup/cpu/mmb/cgroup.procs
+        # Without a budget of its own a v1 group may not have real-time tasks; the root group may.
+        [ -n "$REALTIME" ] || echo $BASHPID >/sys/fs/cgroup/cpu/mmb/cgroup.procs
         [ "$which" = generator ] || echo $BASHPID >/sys/fs/cgroup/cpuacct/mmb-server/cgroup.procs
         ;;
     v2) echo $BASHPID >"/sys/fs/cgroup/mmb-$which/cgroup.procs" ;;
     esac
+    [ -z "$REALTIME" ] || set -- chrt -f 1 "$@"
     exec "$@"
 }
 

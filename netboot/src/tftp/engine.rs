@@ -42,7 +42,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// When the kernel took no more to send, it is asked again after this time.
 const SEND_AGAIN: Duration = Duration::from_millis(1);
 /// Files opened and chunks read at once; each takes microseconds unless a disk is slow.
-const MOST_JOBS: usize = 8;
+const MOST_JOBS: usize = 32;
 /// Batches taken from one port before others have their turn.
 const BATCHES: usize = 8;
 

@@ -137,6 +137,10 @@ impl TftpServer {
             }
             engine.flush();
             self.metrics.active.set(engine.count());
+            if !engine.jobs.is_empty() {
+                // Files are being opened for others, perhaps by this very thread.
+                tokio::task::yield_now().await;
+            }
         }
         engine.stop();
         self.metrics.active.set(0);

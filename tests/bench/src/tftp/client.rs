@@ -148,7 +148,12 @@ impl Client {
         if ahead != 0 {
             if ahead >= 0x8000 {
                 self.duplicates += 1;
-                return Answer::Nothing;
+                // Our acknowledgement was lost, or the block came twice on the way: say it again.
+                return if block == wire(self.next - 1) {
+                    self.ack()
+                } else {
+                    Answer::Nothing
+                };
             }
             self.gaps += 1;
             if self.gap_told == self.next {
