@@ -25,9 +25,15 @@ pub(super) async fn carry_out(client: &Client, call: &Call) -> Result<Seen, redf
                 .await?;
         }
         Call::NetworkBoot { http: Some(url) } => {
-            let mut wanted = RedfishOverride::once(BootSourceOverrideTarget::UefiHttp);
-            wanted.http_boot_uri = Some(url.clone());
-            client.set_boot_override(&wanted).await?;
+            // Without a place for the URL the firmware gets it by DHCP.
+            match client.set_http_boot(url, None).await {
+                Ok(_) => {}
+                Err(redfish::Error::Unsupported { .. }) => {
+                    let wanted = RedfishOverride::once(BootSourceOverrideTarget::UefiHttp);
+                    client.set_boot_override(&wanted).await?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Call::ClearBoot => client.clear_boot_override().await?,
     }

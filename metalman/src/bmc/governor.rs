@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use redfish::Timeouts;
 use tokio::sync::{Mutex, MutexGuard};
 use tracing::{debug, warn};
 
@@ -42,6 +43,7 @@ struct State {
 pub(super) struct Common<'a> {
     pub(super) store: &'a Store,
     pub(super) lanes: &'a Lanes,
+    pub(super) timeouts: Timeouts,
     pub(super) clock: fn() -> Timestamp,
 }
 
@@ -149,16 +151,18 @@ impl State {
             store: common.store,
             address,
             access,
+            timeouts: common.timeouts,
             now,
         };
         let open = match &mut self.open {
             Some(open) => open,
             closed => closed.insert(Open::new(account((common.clock)())).await?),
         };
-        let sent = open.client.requests();
-        let outcome = tokio::time::timeout(LONGEST_CALL, carry_out(&open.client, call)).await;
+        let sent = open.requests();
+        let client = open.system(access.system_id.as_deref());
+        let outcome = tokio::time::timeout(LONGEST_CALL, carry_out(client, call)).await;
         let now = (common.clock)();
-        let cost = open.client.requests().saturating_sub(sent);
+        let cost = open.requests().saturating_sub(sent);
         self.budget
             .spend(now, u32::try_from(cost).unwrap_or(u32::MAX));
         match outcome {
@@ -178,7 +182,10 @@ impl State {
                 Err(unauthorized(address, access, now))
             }
             Ok(Err(error)) => {
-                let what = chain(&error);
+                let mut what = chain(&error);
+                if !error.is_transient() {
+                    what = format!("{what}. {}", error.cure());
+                }
                 let trouble = trouble(address, error.reason(), &what, error.is_transient(), now);
                 let retry_after = error
                     .retry_after()

@@ -21,6 +21,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use redfish::Timeouts;
 use secrecy::SecretString;
 
 use crate::{
@@ -95,6 +96,7 @@ pub struct Seen {
 pub struct Bmcs {
     store: Store,
     lanes: Lanes,
+    timeouts: Timeouts,
     clock: fn() -> Timestamp,
     governors: Arc<Mutex<HashMap<String, Arc<Governor>>>>,
 }
@@ -105,9 +107,16 @@ impl Bmcs {
         Self {
             store,
             lanes: Lanes::new(calls),
+            timeouts: Timeouts::default(),
             clock,
             governors: Arc::default(),
         }
+    }
+
+    /// With other bounds of waiting.
+    #[must_use]
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
     }
 
     /// Makes one call and reads the system back; waits while another call to this BMC runs.
@@ -155,6 +164,7 @@ impl Bmcs {
         Common {
             store: &self.store,
             lanes: &self.lanes,
+            timeouts: self.timeouts,
             clock: self.clock,
         }
     }

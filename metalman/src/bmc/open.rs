@@ -1,6 +1,8 @@
-//! The one client of a BMC: made when first needed, kept, remade when its account changes.
+//! The one session of a BMC: begun when first needed, kept, begun anew when its account changes.
 //!
 //! Invariant: a password version that this BMC has refused never reaches a client.
+
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use redfish::{Client, ClientConfig, Fingerprint, Timeouts, TlsTrust};
@@ -17,10 +19,11 @@ use crate::{
     supervisor::chain,
 };
 
-/// A client and what it was made from.
+/// A client and what it was made from. All systems behind one address share its session.
 #[derive(Debug)]
 pub(super) struct Open {
-    pub(super) client: Client,
+    client: Client,
+    systems: HashMap<String, Client>,
     key: Key,
     /// A call has succeeded, and what it proved is in the store.
     proved: bool,
@@ -31,7 +34,6 @@ struct Key {
     username: String,
     secret_uid: String,
     secret_version: String,
-    system_id: Option<String>,
 }
 
 /// Where an account is used, and what is remembered about it.
@@ -40,6 +42,7 @@ pub(super) struct Account<'a> {
     pub(super) store: &'a Store,
     pub(super) address: &'a str,
     pub(super) access: &'a BmcAccess,
+    pub(super) timeouts: Timeouts,
     pub(super) now: Timestamp,
 }
 
@@ -67,16 +70,35 @@ impl Open {
             base,
             username: access.username.clone(),
             password: access.password.clone(),
-            system_id: access.system_id.clone(),
+            system_id: None,
             trust,
-            timeouts: Timeouts::default(),
+            timeouts: account.timeouts,
         })
         .map_err(|error| bad(&chain(&error)))?;
         Ok(Self {
             client,
+            systems: HashMap::new(),
             key: Key::of(access),
             proved: false,
         })
+    }
+
+    /// The client of one system, or of the one that is found when none is named.
+    pub(super) fn system(&mut self, id: Option<&str>) -> &Client {
+        match id {
+            None => &self.client,
+            Some(id) => {
+                let client = &self.client;
+                self.systems
+                    .entry(id.to_owned())
+                    .or_insert_with(|| client.for_system(id))
+            }
+        }
+    }
+
+    /// Requests sent so far, to all systems.
+    pub(super) fn requests(&self) -> u64 {
+        self.client.requests()
     }
 
     /// After the first good call: keeps the certificate and forgets earlier refusals.
@@ -106,7 +128,6 @@ impl Key {
             username: access.username.clone(),
             secret_uid: access.secret.uid.clone(),
             secret_version: access.secret.resource_version.clone(),
-            system_id: access.system_id.clone(),
         }
     }
 }
