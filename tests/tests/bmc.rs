@@ -6,13 +6,14 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use bmcsim::{Bmc, BmcConfig, Config, Cut, Door, Fault, Habits, Power as Switch, Running};
-use jiff::Timestamp;
 use metalman::{
     bmc::{BmcAccess, Bmcs, Call, SecretVersion, Seen},
+    clock,
     domain::facts::{BootOverride, Power, Trouble},
     store::Store,
 };
 use redfish::Timeouts;
+use serde_json::json;
 
 /// Longest time a call may take with the bounds below.
 const DEADLINE: Duration = Duration::from_secs(12);
@@ -146,7 +147,7 @@ impl Rig {
             running,
             bmc,
             address,
-            bmcs: Bmcs::new(store, 16, Timestamp::now).with_timeouts(timeouts()),
+            bmcs: Bmcs::new(store, 16, clock::now).with_timeouts(timeouts()),
             access,
             _folder: folder,
         })
@@ -174,92 +175,44 @@ impl Rig {
 
     /// Begins the trouble.
     fn trouble(&self, row: Row, column: Column) -> Result<()> {
-        let (method, path) = column.request();
-        let fault = |fault: Fault| {
-            self.bmc.add_fault(Fault {
-                method: Some(method.into()),
-                path: Some(path.into()),
-                ..fault
-            });
-        };
         match row {
             Row::Refused => self.bmc.set_door(Door::Refused),
             Row::SynDropped => self.bmc.set_door(Door::Dropped),
             Row::HalfOpen => self.bmc.set_door(Door::HalfOpen),
-            Row::OneByteASecond => fault(Fault {
-                bytes_per_s: Some(1),
-                ..Fault::default()
-            }),
-            Row::Error500 => fault(status(500)),
-            Row::Busy503 => fault(Fault {
-                retry_after: Some("1".into()),
-                times: Some(1),
-                ..status(503)
-            }),
-            Row::TooMany429 => fault(Fault {
-                retry_after: Some("1".into()),
-                times: Some(1),
-                ..status(429)
-            }),
-            Row::Unauthorized401 => fault(Fault {
-                forget_sessions: true,
-                times: Some(1),
-                ..Fault::default()
-            }),
             Row::SessionLimit => {
                 self.bmc.clear_sessions();
-                self.bmc.add_fault(Fault {
-                    method: Some("POST".into()),
-                    path: Some("*/Sessions".into()),
-                    body: Some(serde_json::json!({
-                        "error": { "code": "Base.1.8.SessionLimitExceeded", "message": "full" }
-                    })),
-                    ..status(503)
-                });
+                self.bmc.add_fault(session_limit());
             }
-            Row::CutJson => fault(Fault {
-                cut: Some(Cut::Middle),
-                ..Fault::default()
-            }),
-            Row::WrongJson => fault(Fault {
-                raw: Some("{\"PowerState\": 7, \"Boot\": [".into()),
-                ..Fault::default()
-            }),
-            Row::TenMegabytes => fault(Fault {
-                pad_bytes: 10 << 20,
-                ..Fault::default()
-            }),
-            Row::Redirect => fault(Fault {
-                headers: [("Location".to_owned(), "https://127.0.0.9:1/".to_owned())].into(),
-                ..status(308)
-            }),
             Row::OtherCertificate => {
                 self.bmc.change_certificate()?;
                 // Kept connections have seen the old one.
                 self.bmc.set_door(Door::Reset);
                 self.bmc.set_door(Door::Open);
             }
-            Row::NeverChanges => {
-                if column == Column::Session || column == Column::Read {
-                    fault(Fault {
-                        silent: true,
-                        times: Some(1),
-                        ..Fault::default()
-                    });
-                } else {
-                    fault(Fault {
-                        ignore: true,
-                        ..Fault::default()
-                    });
-                }
-            }
             Row::LiesOnce => self.bmc.add_fault(Fault {
                 method: Some("GET".into()),
                 path: Some("/redfish/v1/Systems/1".into()),
                 times: Some(1),
-                merge: Some(serde_json::json!({ "PowerState": "Paused" })),
+                merge: Some(json!({ "PowerState": "Paused" })),
                 ..Fault::default()
             }),
+            Row::OneByteASecond
+            | Row::Error500
+            | Row::Busy503
+            | Row::TooMany429
+            | Row::Unauthorized401
+            | Row::CutJson
+            | Row::WrongJson
+            | Row::TenMegabytes
+            | Row::Redirect
+            | Row::NeverChanges => {
+                let (method, path) = column.request();
+                self.bmc.add_fault(Fault {
+                    method: Some(method.into()),
+                    path: Some(path.into()),
+                    ..answer(row, column)
+                });
+            }
         }
         Ok(())
     }
@@ -280,6 +233,62 @@ fn status(status: u16) -> Fault {
         status: Some(status),
         ..Fault::default()
     }
+}
+
+fn session_limit() -> Fault {
+    Fault {
+        method: Some("POST".into()),
+        path: Some("*/Sessions".into()),
+        body: Some(json!({
+            "error": { "code": "Base.1.8.SessionLimitExceeded", "message": "full" }
+        })),
+        ..status(503)
+    }
+}
+
+/// What is wrong with the answer to the request that a column is about.
+fn answer(row: Row, column: Column) -> Fault {
+    let once = |fault: Fault| Fault {
+        times: Some(1),
+        ..fault
+    };
+    let busy = |code| Fault {
+        retry_after: Some("1".into()),
+        ..status(code)
+    };
+    let mut fault = Fault::default();
+    match row {
+        Row::OneByteASecond => fault.bytes_per_s = Some(1),
+        Row::Error500 => fault = status(500),
+        Row::Busy503 => fault = once(busy(503)),
+        Row::TooMany429 => fault = once(busy(429)),
+        Row::Unauthorized401 => {
+            fault.forget_sessions = true;
+            fault = once(fault);
+        }
+        Row::CutJson => fault.cut = Some(Cut::Middle),
+        Row::WrongJson => fault.raw = Some("{\"PowerState\": 7, \"Boot\": [".into()),
+        Row::TenMegabytes => fault.pad_bytes = 10 << 20,
+        Row::Redirect => {
+            fault = status(308);
+            let elsewhere = "https://127.0.0.9:1/".to_owned();
+            fault.headers.insert("Location".to_owned(), elsewhere);
+        }
+        // A read has nothing to change: it is not answered.
+        Row::NeverChanges if matches!(column, Column::Session | Column::Read) => {
+            fault.silent = true;
+            fault = once(fault);
+        }
+        Row::NeverChanges => fault.ignore = true,
+        // These are no answers.
+        Row::Refused
+        | Row::SynDropped
+        | Row::HalfOpen
+        | Row::SessionLimit
+        | Row::OtherCertificate
+        | Row::LiesOnce => {}
+    }
+    fault
 }
 
 /// What is read must be what is, unless the BMC lies.
@@ -364,7 +373,7 @@ async fn column(column: Column) -> Result<()> {
     let mut wrong = Vec::new();
     for (row, outcome) in futures::future::join_all(cells).await {
         match outcome {
-            Ok(told) => println!("{column:?} {row:?}: {told}"),
+            Ok(told) => eprintln!("{column:?} {row:?}: {told}"),
             Err(error) => wrong.push(format!("{column:?} {row:?}: {error:#}")),
         }
     }
