@@ -25,7 +25,7 @@ use netboot::{
     dhcp::interface,
     directory::BootDirectory,
     http::{BootFiles, BootServer, HttpLimits},
-    images::{ImageStore, ImageStoreOptions},
+    images::ImageStore,
     render::{Renderer, ServerContext},
 };
 use tokio::net::TcpListener;
@@ -43,7 +43,7 @@ use crate::{
     clock,
     config::Config,
     domain::Limits,
-    driver::{Driver, DriverMemory, ImageJobs},
+    driver::{Driver, DriverMemory, ImageJobs, ImageParts},
     health::{self, Metrics, Readiness},
     kube::{foreign::Alarm, secrets::Secrets, watch, writer::Writer},
     site::{BootCache, BootView, Site, SiteDirectory},
@@ -82,6 +82,7 @@ pub async fn run(config: Config) -> Result<()> {
     let server = firmware::server(&config, &place)?;
     let store = database::open(&config.database).await?;
     let images = open_images(&config).await?;
+    images.metrics().register(metrics.registry());
 
     // Every socket, before anything answers.
     let sockets = BootSockets::bind(&config, &place, &server, &mut metrics).await?;
@@ -266,6 +267,15 @@ impl Parts {
         let secrets = Secrets::new(self.client.clone());
         let tasks = TaskTracker::new();
         let images = self.images.clone();
+        let parts = ImageParts {
+            store: images,
+            secrets: secrets.clone(),
+            site: self.site.clone(),
+            recorder: self.recorder.clone(),
+            tasks: tasks.clone(),
+            default_netboot_image: self.config.default_netboot_image.clone(),
+            refresh: self.config.images.refresh_interval,
+        };
         let operation = &self.config.operation;
         let desk = BmcDesk {
             site: self.site.clone(),
@@ -284,7 +294,7 @@ impl Parts {
             site: self.site.clone(),
             store: self.store.clone(),
             bmcs: desk,
-            images: ImageJobs::new(images, secrets, self.site.clone(), tasks.clone()),
+            images: ImageJobs::new(parts),
             boot: self.boot.clone(),
             limits: Limits {
                 max_attempts: operation.max_attempts,
@@ -377,10 +387,7 @@ fn serve_plain(
 /// Loads the image cache, which reads the disk, away from the async threads.
 async fn open_images(config: &Config) -> Result<ImageStore> {
     let dir = config.cache_dir.clone();
-    let options = ImageStoreOptions {
-        plain_http_hosts: config.plain_http_hosts.clone(),
-        ..ImageStoreOptions::default()
-    };
+    let options = config.images.store_options();
     let opened = tokio::task::spawn_blocking(move || ImageStore::open(&dir, options)).await?;
     opened.with_context(|| {
         format!(

@@ -140,6 +140,21 @@ pub enum BootEventKind {
         line: Option<usize>,
         reason: String,
     },
+    /// Part of an image for an operation on the machine has been fetched.
+    ImageProgress {
+        field: String,
+        percent: u8,
+        total_bytes: u64,
+    },
+    /// An image for an operation on the machine is complete and verified.
+    ImageReady {
+        field: String,
+        image: String,
+        digest: String,
+        duration_ms: u64,
+    },
+    /// An image for an operation on the machine cannot be had.
+    ImageFailed { reason: String, message: String },
 }
 
 /// How a request came: through which relay, and where that relay saw the client.
@@ -216,6 +231,9 @@ impl BootEventKind {
             Self::HttpDone { .. } => "httpDone",
             Self::Rendered { .. } => "rendered",
             Self::RenderFailed { .. } => "renderFailed",
+            Self::ImageProgress { .. } => "imageProgress",
+            Self::ImageReady { .. } => "imageReady",
+            Self::ImageFailed { .. } => "imageFailed",
         }
     }
 }

@@ -282,3 +282,106 @@ impl HttpMetrics {
         self.refused.get_or_create(&Reason { reason }).inc();
     }
 }
+
+/// What the image store counts.
+#[derive(Debug, Clone)]
+pub struct ImageMetrics {
+    pulls: Family<Outcome, Counter>,
+    resolutions: Family<Outcome, Counter>,
+    downloaded: Counter,
+    resumed: Counter,
+    duration: Histogram,
+    images: Gauge,
+    cache_size: Gauge,
+    evicted: Counter,
+}
+
+impl Default for ImageMetrics {
+    fn default() -> Self {
+        Self {
+            pulls: Family::default(),
+            resolutions: Family::default(),
+            downloaded: Counter::default(),
+            resumed: Counter::default(),
+            duration: Histogram::new([0.5, 2.0, 10.0, 30.0, 120.0, 600.0, 3600.0]),
+            images: Gauge::default(),
+            cache_size: Gauge::default(),
+            evicted: Counter::default(),
+        }
+    }
+}
+
+impl ImageMetrics {
+    /// Registers under `images_` of the given registry, whose prefix is the program's.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("images");
+        registry.register(
+            "pulls",
+            "Fetches of images that were not in the cache, by how they ended",
+            self.pulls.clone(),
+        );
+        registry.register(
+            "resolutions",
+            "Questions to registries and layouts what a reference means, by how they ended",
+            self.resolutions.clone(),
+        );
+        registry.register_with_unit(
+            "downloaded",
+            "Layer bytes received from registries",
+            Unit::Bytes,
+            self.downloaded.clone(),
+        );
+        registry.register(
+            "resumed",
+            "Downloads continued after their connection broke",
+            self.resumed.clone(),
+        );
+        registry.register_with_unit(
+            "pull_duration",
+            "Time of successful fetches, with unpacking and verification",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register("cached", "Images in the cache", self.images.clone());
+        registry.register_with_unit(
+            "cache_size",
+            "Bytes of the images in the cache",
+            Unit::Bytes,
+            self.cache_size.clone(),
+        );
+        registry.register(
+            "evicted",
+            "Images removed from the cache to make room",
+            self.evicted.clone(),
+        );
+    }
+
+    pub(crate) fn pulled(&self, outcome: &'static str, took: std::time::Duration) {
+        self.pulls.get_or_create(&Outcome { outcome }).inc();
+        if outcome == "ok" {
+            self.duration.observe(took.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn resolved(&self, outcome: &'static str) {
+        self.resolutions.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn received(&self, bytes: u64) {
+        self.downloaded.inc_by(bytes);
+    }
+
+    pub(crate) fn resumed(&self) {
+        self.resumed.inc();
+    }
+
+    pub(crate) fn evicted(&self) {
+        self.evicted.inc();
+    }
+
+    pub(crate) fn cached(&self, images: usize, bytes: u64) {
+        let capped = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.images.set(capped(images as u64));
+        self.cache_size.set(capped(bytes));
+    }
+}

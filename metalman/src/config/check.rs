@@ -12,10 +12,11 @@ use super::{
         BmcConfig, ClusterConfig, Config, DatabaseConfig, DhcpMode, HttpTlsConfig, LogConfig,
         OperationConfig,
     },
+    images::images,
     problem::Problems,
     values::{
-        address, addresses, count, domain, duration, folder, https_url, plain_http_hosts, port,
-        sbat_level, serve_url, site,
+        address, addresses, count, domain, duration, folder, https_url, port, sbat_level,
+        serve_url, site,
     },
     wire::{WireBmc, WireConfig, WireDhcp, WireHttp, WireOperation, defaults},
 };
@@ -75,10 +76,7 @@ impl TryFrom<WireConfig> for Config {
             http_tls: http_tls(p, &wire.http),
             health_port: port(p, "health.port", wire.health.port),
             web_port: port(p, "web.port", wire.web.port),
-            plain_http_hosts: plain_http_hosts(
-                p,
-                wire.images.plain_http_hosts.clone().unwrap_or_default(),
-            ),
+            images: images(p, &wire.images),
             sbat_level: sbat_level(p, wire.images.sbat_level.as_deref()),
             bmc: bmc(p, &wire.bmc),
             operation: operation(p, &wire.operation),

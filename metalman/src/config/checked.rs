@@ -10,6 +10,7 @@ use netboot::sbat::Level;
 use secrecy::SecretString;
 use url::Url;
 
+use super::images::ImagesConfig;
 use crate::telemetry::LogFormat;
 
 /// The checked configuration.
@@ -60,8 +61,8 @@ pub struct Config {
     pub health_port: u16,
     /// TCP port of the web UI.
     pub web_port: u16,
-    /// Registries that are spoken to without TLS.
-    pub plain_http_hosts: Vec<String>,
+    /// Where images come from and how much room they have.
+    pub images: ImagesConfig,
     /// Revocation level that boot loaders are held against, unless their shim carries a later one.
     pub sbat_level: Level,
     /// How BMCs are called.

@@ -8,6 +8,7 @@
 mod check;
 mod checked;
 mod example;
+mod images;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use checked::{
     OperationConfig,
 };
 pub use example::{describe_defaults, example};
+pub use images::ImagesConfig;
 pub use problem::{Problem, Problems};
 pub use wire::{ConfigArgs, WireConfig};
 

@@ -71,6 +71,11 @@ fn all_mistakes_are_reported_together_with_key_value_and_cure() {
         domain = "rack_a"
         [images]
         plain_http_hosts = ["http://registry"]
+        trusted_hosts = ["a b"]
+        mirrors = ["docker.io"]
+        pull_secret_file = "/nonexistent/config.json"
+        cosign_public_key_file = "/nonexistent/cosign.pub"
+        cache_size = "50 gigs"
         [http]
         port = 8081
         [operation]
@@ -177,4 +182,33 @@ fn the_store_and_the_cache_are_in_the_state_folder_unless_said_otherwise() {
         panic!("not plain")
     };
     assert_eq!(url, "sqlite:///srv/m/metalman.db");
+}
+
+#[test]
+fn image_settings_are_checked_with_the_files_they_name() {
+    let images = check("").unwrap().images;
+    assert_eq!(images.cache_size, 50 << 30);
+    assert_eq!(images.refresh_interval, std::time::Duration::from_mins(5));
+    for (text, bytes) in [("500MB", 500_000_000), ("2 TiB", 2 << 40)] {
+        let images = check(&format!("[images]\ncache_size = '{text}'")).unwrap();
+        assert_eq!(images.images.cache_size, bytes);
+    }
+    for text in ["50", "-1GiB", "1.5GiB", "1MiB", "99999999999TiB", ""] {
+        let problem = problems(&format!("[images]\ncache_size = '{text}'"));
+        assert!(problem.contains("images.cache_size"), "{problem}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("config.json");
+    std::fs::write(&secret, r#"{"auths":{"r":{"auth":["hunter2"]}}}"#).unwrap();
+    let problem = problems(&format!("[images]\npull_secret_file = {secret:?}"));
+    assert!(problem.contains("images.pull_secret_file"), "{problem}");
+    assert!(!problem.contains("hunter2"), "{problem}");
+    let key = dir.path().join("cosign.pub");
+    std::fs::write(
+        &key,
+        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+    )
+    .unwrap();
+    let problem = problems(&format!("[images]\ncosign_public_key_file = {key:?}"));
+    assert!(problem.contains("P-256"), "{problem}");
 }

@@ -127,11 +127,11 @@ pub(super) fn domain(p: &mut Problems, value: &str) -> Option<String> {
     good.then(|| value.to_owned())
 }
 
-pub(super) fn plain_http_hosts(p: &mut Problems, hosts: Vec<String>) -> Vec<String> {
+pub(super) fn hosts(p: &mut Problems, key: &'static str, hosts: Vec<String>) -> Vec<String> {
     for host in &hosts {
         if host.is_empty() || host.contains(['/', ' ']) {
             p.add(
-                "images.plain_http_hosts",
+                key,
                 host,
                 "not a host",
                 "write HOST or HOST:PORT, without http://",
@@ -155,6 +155,44 @@ pub(super) fn sbat_level(p: &mut Problems, text: Option<&str>) -> Level {
                 "copy the list from shim's SbatLevel_Variable.txt",
             );
             known
+        }
+    }
+}
+
+/// Bytes, written with a unit: `500MB`, `50GiB`.
+pub(super) fn size(
+    p: &mut Problems,
+    key: &'static str,
+    value: Option<&str>,
+    range: RangeInclusive<u64>,
+) -> u64 {
+    const UNITS: [(&str, u64); 8] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("kB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+    ];
+    let value = value.unwrap_or_default().trim();
+    let bytes = UNITS.iter().find_map(|(unit, factor)| {
+        let number = value.strip_suffix(unit)?.trim_end();
+        number.parse::<u64>().ok()?.checked_mul(*factor)
+    });
+    match bytes {
+        Some(bytes) if range.contains(&bytes) => bytes,
+        Some(_) => {
+            let least = range.start() >> 20;
+            let cure = format!("write at least {least}MiB");
+            p.add(key, value, "out of range", cure);
+            *range.start()
+        }
+        None => {
+            let cure = "write a whole number and a unit, such as 50GiB or 500MB";
+            p.add(key, value, "not a size", cure);
+            *range.start()
         }
     }
 }

@@ -232,6 +232,30 @@ WireImages {
     /// the image's shim]
     #[arg(long = "images-sbat-level", id = "images.sbat_level", value_name = "LEVEL")]
     sbat_level: String,
+    /// Registries, as HOST or HOST:PORT, that may be at loopback, link-local or metadata addresses,
+    /// or be where a public registry redirects to in a private network
+    #[arg(long = "images-trusted-hosts", id = "images.trusted_hosts", value_name = "HOST", value_delimiter = ',')]
+    trusted_hosts: Vec<String>,
+    /// Mirrors, as REGISTRY=MIRROR[:PORT][/PREFIX], asked in this order before the registry
+    #[arg(long = "images-mirrors", id = "images.mirrors", value_name = "MIRROR", value_delimiter = ',')]
+    mirrors: Vec<String>,
+    /// File with registry credentials (config.json of docker login) for the default netboot image
+    /// and for mirrors; images that a Machine names have pull secrets of their own
+    #[arg(long = "images-pull-secret-file", id = "images.pull_secret_file", value_name = "FILE")]
+    pull_secret_file: PathBuf,
+    /// File with certificate authorities (PEM) that registries may use besides the known ones
+    #[arg(long = "images-ca-file", id = "images.ca_file", value_name = "FILE")]
+    ca_file: PathBuf,
+    /// File with a cosign public key (PEM, ECDSA P-256); with it, only images signed with that key
+    /// are used. No transparency log is asked
+    #[arg(long = "images-cosign-public-key-file", id = "images.cosign_public_key_file", value_name = "FILE")]
+    cosign_public_key_file: PathBuf,
+    /// Space the unpacked images may take; the longest unused go first, never one that is needed
+    #[arg(long = "images-cache-size", id = "images.cache_size", value_name = "SIZE")]
+    cache_size: String,
+    /// How often it is asked what the tags of netboot images mean
+    #[arg(long = "images-refresh-interval", id = "images.refresh_interval", value_name = "DURATION")]
+    refresh_interval: String,
 }}
 
 table! {
@@ -323,6 +347,13 @@ pub(super) fn defaults() -> WireConfig {
         images: WireImages {
             plain_http_hosts: Some(Vec::new()),
             sbat_level: None,
+            trusted_hosts: Some(Vec::new()),
+            mirrors: Some(Vec::new()),
+            pull_secret_file: None,
+            ca_file: None,
+            cosign_public_key_file: None,
+            cache_size: Some("50GiB".to_owned()),
+            refresh_interval: Some("5m".to_owned()),
         },
         tftp: WireTftp { port: Some(69) },
         http: WireHttp {

@@ -27,7 +27,7 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
-pub use images::ImageJobs;
+pub use images::{ImageJobs, ImageParts};
 use journal::{Journal, Key};
 pub(crate) use target::random_word;
 
@@ -155,7 +155,8 @@ impl Driver {
     async fn pass(&self, changed: &Changed) -> Result<(), StoreError> {
         let now = clock::now();
         self.boot.refresh(changed, now).await?;
-        self.images.keep_netboot_images(&self.boot);
+        self.images.keep_netboot_images();
+        self.images.keep_size(self);
         self.record_new(changed, now).await?;
         let lost = |row: &Target| {
             (changed.all || changed.operations.contains(&row.operation_name))

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use metalman_api::machine::{PasswordRef, SecretRef};
-use netboot::images::{ImageReference, PullSecretKind, RegistryCredentials, parse_pull_secret};
+use netboot::images::{ImageReference, Keyring, PullSecretKind};
 use secrecy::SecretString;
 
 use crate::{bmc::SecretVersion, clock, domain::facts::Trouble, supervisor::chain};
@@ -90,17 +90,17 @@ impl Secrets {
         ))
     }
 
-    /// The registry credentials a pull secret holds for an image.
+    /// The registry credentials of a pull secret, checked for the registry of an image.
     ///
     /// # Errors
     /// A [`Trouble`] that names the Secret.
-    pub async fn registry(
+    pub async fn keyring(
         &self,
         reference: &SecretRef,
         image: &ImageReference,
-    ) -> Result<Option<RegistryCredentials>, Trouble> {
+    ) -> Result<Keyring, Trouble> {
         let (Some(host), Some(repository)) = (image.registry_host(), image.repository()) else {
-            return Ok(None);
+            return Ok(Keyring::empty());
         };
         let secret = self
             .get(&reference.namespace, &reference.name, Freshness::Now)
@@ -123,7 +123,12 @@ impl Secrets {
             );
             return Err(trouble("SecretKeyMissing", message, false));
         };
-        parse_pull_secret(kind, &bytes.0, host, repository).map_err(|error| {
+        let keyring = Keyring::parse(kind, &bytes.0);
+        let checked = keyring.and_then(|keyring| {
+            keyring.find(host, repository)?;
+            Ok(keyring)
+        });
+        checked.map_err(|error| {
             trouble(
                 error.reason(),
                 format!("Secret {full}: {}", chain(&error)),

@@ -18,8 +18,9 @@ use serde_json::json;
 
 use super::{Changed, Site, changes::Change};
 use crate::{
+    domain::TargetState,
     kube::foreign::Alarm,
-    store::{InstallToken, Store, StoreError},
+    store::{InstallToken, Store, StoreError, Target},
     timeline::Recorder,
 };
 
@@ -117,6 +118,7 @@ impl BootView {
                 *newest = token;
             }
         }
+        let frozen = self.frozen(&tokens).await?;
         let mut cache = self.cache.lock();
         let (mut parts, mut machines) = (HashMap::new(), Vec::new());
         let mut is_new = cache.built_at.is_none();
@@ -127,7 +129,10 @@ impl BootView {
             let token = newest.get(name.as_str()).copied();
             let part = Part {
                 grant: token.and_then(|token| self.grant(token)),
-                netboot: self.netboot_image(&machine),
+                netboot: frozen
+                    .get(&name)
+                    .and_then(|digest| self.images.get(digest))
+                    .or_else(|| self.netboot_image(&machine)),
                 machine,
             };
             let kept = cache.parts.remove(&name).filter(|(old, _)| part.is(old));
@@ -151,6 +156,20 @@ impl BootView {
             self.site.tell_disputes(&old, &new);
         }
         Ok(())
+    }
+
+    /// Netboot image digests of machines that are being installed. A tag that moves meanwhile does
+    /// not change what they boot.
+    async fn frozen(&self, tokens: &[InstallToken]) -> Result<HashMap<String, String>, StoreError> {
+        if tokens.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let digest = |row: Target| {
+            let state: TargetState = serde_json::from_value(row.state).ok()?;
+            Some((row.machine, state.input?.netboot_image_digest))
+        };
+        let rows = self.store.targets().unfinished().await?;
+        Ok(rows.into_iter().filter_map(digest).collect())
     }
 
     fn grant(&self, token: &InstallToken) -> Option<InstallGrant> {

@@ -136,12 +136,15 @@ fn fact(kind: &BootEventKind) -> Option<EvidenceKind> {
         | BootEventKind::ProxySilence { .. }
         | BootEventKind::SiteLease { .. }
         | BootEventKind::TftpFailed { .. }
-        | BootEventKind::RenderFailed { .. } => None,
+        | BootEventKind::RenderFailed { .. }
+        | BootEventKind::ImageProgress { .. }
+        | BootEventKind::ImageReady { .. }
+        | BootEventKind::ImageFailed { .. } => None,
     }
 }
 
 fn line(event: &BootEvent) -> Option<(TimelineSource, String)> {
-    use TimelineSource::{Dhcp, Grub, Http, Tftp};
+    use TimelineSource::{Dhcp, Grub, Http, Operation, Tftp};
     match &event.kind {
         BootEventKind::DhcpDiscover { .. }
         | BootEventKind::DhcpOffer { .. }
@@ -211,7 +214,40 @@ fn line(event: &BootEvent) -> Option<(TimelineSource, String)> {
             let (template, reason) = (words::clean(template), words::clean(reason));
             Some((Grub, format!("cannot render {template}{place}: {reason}")))
         }
+        BootEventKind::ImageProgress { .. }
+        | BootEventKind::ImageReady { .. }
+        | BootEventKind::ImageFailed { .. } => {
+            image_line(&event.kind).map(|text| (Operation, text))
+        }
     }
+}
+
+fn image_line(kind: &BootEventKind) -> Option<String> {
+    if let BootEventKind::ImageProgress {
+        field,
+        percent,
+        total_bytes,
+    } = kind
+    {
+        let total = words::bytes(*total_bytes);
+        return Some(format!("image of {field}: {percent} % of {total}"));
+    }
+    if let BootEventKind::ImageReady {
+        field,
+        image,
+        digest,
+        duration_ms,
+    } = kind
+    {
+        let (image, took) = (words::clean(image), words::duration(*duration_ms));
+        return Some(format!(
+            "image of {field} is ready after {took}: {image} is {digest}"
+        ));
+    }
+    let BootEventKind::ImageFailed { message, .. } = kind else {
+        return None;
+    };
+    Some(format!("no image: {}", words::clean(message)))
 }
 
 fn http_line(
@@ -264,7 +300,10 @@ fn lease(event: &BootEvent) -> Option<LeaseSeen> {
         | BootEventKind::TftpFailed { .. }
         | BootEventKind::HttpDone { .. }
         | BootEventKind::Rendered { .. }
-        | BootEventKind::RenderFailed { .. } => return None,
+        | BootEventKind::RenderFailed { .. }
+        | BootEventKind::ImageProgress { .. }
+        | BootEventKind::ImageReady { .. }
+        | BootEventKind::ImageFailed { .. } => return None,
     };
     Some(LeaseSeen {
         machine: event.machine.clone()?,

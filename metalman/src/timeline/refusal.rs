@@ -104,7 +104,10 @@ impl Watch {
             BootEventKind::Rendered { .. } | BootEventKind::RenderFailed { .. } => {
                 self.machines.remove(machine);
             }
-            BootEventKind::DhcpOffer { .. }
+            BootEventKind::ImageProgress { .. }
+            | BootEventKind::ImageReady { .. }
+            | BootEventKind::ImageFailed { .. }
+            | BootEventKind::DhcpOffer { .. }
             | BootEventKind::DhcpAck { .. }
             | BootEventKind::DhcpRequest { .. }
             | BootEventKind::DhcpNak { .. }

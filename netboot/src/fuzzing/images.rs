@@ -59,9 +59,9 @@ fn documents(bytes: &[u8]) {
                 }
             }
         }
-        Ok(Document::Manifest(layers)) => {
-            assert!(layers.len() <= 128);
-            assert!(layers.iter().all(|layer| is_digest(&layer.digest)));
+        Ok(Document::Manifest(manifest)) => {
+            assert!(manifest.layers.len() <= 128);
+            assert!(manifest.layers.iter().all(|layer| is_digest(&layer.digest)));
         }
         Err(error) => assert!(!error.is_transient(), "no repetition mends {error}"),
     }

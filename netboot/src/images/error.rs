@@ -67,6 +67,39 @@ pub enum ImageError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The registry, or where it sends us, is at an address that is not contacted.
+    #[error("registry of image {reference} cannot be used")]
+    Forbidden {
+        /// Reference that was looked up.
+        reference: String,
+        /// Which address, and why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The site takes signed images only, and this one is not signed as it must be.
+    #[error("image {reference} is refused: {problem}")]
+    Unsigned {
+        /// Reference that was looked up.
+        reference: String,
+        /// What is missing or wrong.
+        problem: String,
+    },
+    /// The file system of the cache is full.
+    #[error(
+        "no space is left for the image in {path}; free some, or lower images.cache_size so that old images go earlier"
+    )]
+    DiskFull {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The fetch took longer than a fetch may.
+    #[error("image {digest} was not fetched within {limit:?}")]
+    TooSlow {
+        /// Manifest digest.
+        digest: String,
+        /// How long it may take.
+        limit: std::time::Duration,
+    },
     /// Bytes do not have the digest or the size that names them.
     #[error("blob {digest} is corrupt: {problem}")]
     DigestMismatch {
@@ -136,6 +169,10 @@ impl ImageError {
             Self::NoPlatform { .. } => "ImagePlatformMissing",
             Self::Ambiguous { .. } => "ImageAmbiguous",
             Self::Unreachable { .. } => "RegistryUnreachable",
+            Self::Forbidden { .. } => "RegistryAddressForbidden",
+            Self::Unsigned { .. } => "ImageSignatureRefused",
+            Self::DiskFull { .. } => "ImageCacheFull",
+            Self::TooSlow { .. } => "ImageFetchTooSlow",
             Self::DigestMismatch { .. } => "ImageDigestMismatch",
             Self::InvalidManifest { .. } => "ImageManifestInvalid",
             Self::HostileLayer { .. } => "ImageRefused",
@@ -149,18 +186,58 @@ impl ImageError {
     /// True when the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Cache { .. } | Self::Cancelled => true,
+            Self::Unreachable { .. }
+            | Self::DiskFull { .. }
+            | Self::TooSlow { .. }
+            | Self::Cache { .. }
+            | Self::Cancelled => true,
             Self::InvalidReference { .. }
             | Self::InvalidCredentials { .. }
             | Self::NotFound { .. }
             | Self::Unauthorized { .. }
             | Self::NoPlatform { .. }
             | Self::Ambiguous { .. }
+            | Self::Forbidden { .. }
+            | Self::Unsigned { .. }
             | Self::DigestMismatch { .. }
             | Self::InvalidManifest { .. }
             | Self::HostileLayer { .. }
             | Self::TooLarge { .. }
             | Self::InvalidContent { .. } => false,
+        }
+    }
+}
+
+/// An error with its causes, as one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}
+
+/// Failure of a local write; a full disk has a name of its own.
+pub(crate) fn cache_failure(
+    operation: &'static str,
+    path: &std::path::Path,
+    source: std::io::Error,
+) -> ImageError {
+    let full = matches!(
+        source.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+    );
+    let path = path.to_owned();
+    if full {
+        ImageError::DiskFull { path }
+    } else {
+        ImageError::Cache {
+            operation,
+            path,
+            source,
         }
     }
 }

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::cache::Cache;
 use super::disk::{measure_disk, read_metadata};
 use super::error::ImageError;
+use super::options::ImageStoreOptions;
 use super::progress::{FetchPhase, Progress, ProgressSink};
 use super::reader::DigestReader;
 use super::source::ImageSource;
-use super::store::ImageStoreOptions;
 use super::unpack::{Budget, DISK_DIRECTORY, unpack_layer};
 use super::unpacked::UnpackedImage;
 
@@ -30,14 +30,20 @@ pub(crate) struct FetchJob {
 }
 
 impl FetchJob {
-    /// Fetches the image; `runtime` drives the network while this thread waits for it.
-    pub(crate) fn run(self, runtime: &Handle) -> Result<UnpackedImage, ImageError> {
+    /// Fetches the image and says how many bytes it takes; `runtime` drives the network while this thread waits for it.
+    pub(crate) fn run(self, runtime: &Handle) -> Result<(UnpackedImage, u64), ImageError> {
         let staging = self.cache.staging()?;
-        let outcome = runtime.block_on(self.unpack_layers(staging.path()));
+        let limit = self.options.max_fetch_time;
+        let outcome = runtime.block_on(async {
+            tokio::time::timeout(limit, self.unpack_layers(staging.path())).await
+        });
         if self.cancelled.is_cancelled() {
             return Err(ImageError::Cancelled);
         }
-        outcome?;
+        outcome.map_err(|_| ImageError::TooSlow {
+            digest: self.digest.clone(),
+            limit,
+        })??;
         let root = staging.path().join(DISK_DIRECTORY);
         if !fs::symlink_metadata(&root).is_ok_and(|found| found.is_dir()) {
             return Err(ImageError::InvalidContent {
@@ -68,7 +74,7 @@ impl FetchJob {
             entries: self.options.max_entries,
         };
         for layer in &layers {
-            let blob = self.source.blob(&layer.digest).await?;
+            let blob = self.source.blob(layer).await?;
             let blob =
                 DigestReader::new(blob, layer.size, progress.clone(), self.cancelled.clone());
             unpack_layer(layer, blob, staging, &mut budget).await?;

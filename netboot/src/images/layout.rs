@@ -12,6 +12,11 @@ use super::error::ImageError;
 use super::manifest::{self, Document, IndexEntry, MAX_MANIFEST_BYTES};
 use super::reference::LayoutVersion;
 
+/// Kind annotation of signatures in a layout made by `cosign save`.
+const COSIGN_KIND: &str = "dev.cosignproject.cosign/sigs";
+/// Signature manifests looked at.
+const MAX_SIGNATURE_MANIFESTS: usize = 16;
+
 /// One layout directory, and the reference it was named by for errors.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
@@ -34,12 +39,14 @@ impl Layout {
         }
         let path = self.directory.join("index.json");
         let bytes = self.read(&path, MAX_MANIFEST_BYTES).await?;
-        let Document::Index(entries) = manifest::parse(&bytes, &path.display().to_string())? else {
+        let Document::Index(mut entries) = manifest::parse(&bytes, &path.display().to_string())?
+        else {
             return Err(ImageError::InvalidManifest {
                 subject: path.display().to_string(),
                 problem: "it is not an index".to_owned(),
             });
         };
+        entries.retain(|entry| !is_signature(entry));
         let entries = match &self.version {
             LayoutVersion::Only => self.only(entries)?,
             LayoutVersion::Tag(tag) => entries
@@ -87,6 +94,23 @@ impl Layout {
                 problem,
             })
         }
+    }
+
+    /// Manifests tagged as signatures, by tag or as `cosign save` marks them; verified.
+    pub(crate) async fn signature_manifests(&self, tag: &str) -> Result<Vec<Vec<u8>>, ImageError> {
+        let bytes = self
+            .read(&self.directory.join("index.json"), MAX_MANIFEST_BYTES)
+            .await?;
+        let mut found = Vec::new();
+        if let Document::Index(entries) = manifest::parse(&bytes, "index.json")? {
+            let signatures = entries.iter().filter(|entry| {
+                entry.tag.as_deref() == Some(tag) || entry.kind.as_deref() == Some(COSIGN_KIND)
+            });
+            for entry in signatures.take(MAX_SIGNATURE_MANIFESTS) {
+                found.push(self.manifest(&entry.digest).await?);
+            }
+        }
+        Ok(found)
     }
 
     /// Opens a blob for streaming; the reader verifies it.
@@ -139,4 +163,14 @@ impl Layout {
             reference: self.reference.clone(),
         }
     }
+}
+
+/// Signatures stand beside the images they are for and are never meant themselves.
+fn is_signature(entry: &IndexEntry) -> bool {
+    let tagged = entry
+        .tag
+        .as_deref()
+        .and_then(|tag| tag.strip_prefix("sha256-")?.strip_suffix(".sig"))
+        .is_some();
+    tagged || entry.kind.as_deref() == Some(COSIGN_KIND)
 }

@@ -24,7 +24,16 @@ pub(crate) enum Document {
     /// Several manifests to choose from.
     Index(Vec<IndexEntry>),
     /// One image.
-    Manifest(Vec<Layer>),
+    Manifest(Manifest),
+}
+
+/// The manifest of one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    /// In the order of application.
+    pub(crate) layers: Vec<Layer>,
+    /// Digest of the image configuration, when it is one that names a platform.
+    pub(crate) config: Option<String>,
 }
 
 /// One choice of an index.
@@ -32,6 +41,8 @@ pub(crate) enum Document {
 pub(crate) struct IndexEntry {
     pub(crate) digest: String,
     pub(crate) tag: Option<String>,
+    /// What `cosign save` says the entry is.
+    pub(crate) kind: Option<String>,
     platform: Option<Platform>,
 }
 
@@ -67,6 +78,7 @@ struct WireDocument {
     media_type: Option<String>,
     manifests: Option<Vec<WireDescriptor>>,
     layers: Option<Vec<WireDescriptor>>,
+    config: Option<WireDescriptor>,
 }
 
 #[derive(Deserialize)]
@@ -104,12 +116,27 @@ pub(crate) fn parse(bytes: &[u8], subject: &str) -> Result<Document, ImageError>
             if layers.len() > MAX_LAYERS {
                 return Err(invalid(format!("it has more than {MAX_LAYERS} layers")));
             }
-            layers
+            let layers = layers
                 .into_iter()
                 .map(|layer| checked(layer).and_then(layer_of))
                 .collect::<Result<_, _>>()
-                .map(Document::Manifest)
-                .map_err(invalid)
+                .map_err(invalid)?;
+            let config = wire
+                .config
+                .filter(|config| is_image_config(&config.media_type))
+                .map(checked)
+                .transpose()
+                .map_err(invalid)?;
+            if config.as_ref().is_some_and(|c| c.size > MAX_MANIFEST_BYTES) {
+                return Err(ImageError::TooLarge {
+                    what: "image configuration size in bytes",
+                    limit: MAX_MANIFEST_BYTES,
+                });
+            }
+            Ok(Document::Manifest(Manifest {
+                layers,
+                config: config.map(|config| config.digest),
+            }))
         }
         (Some(_), Some(_)) => Err(invalid("it has both manifests and layers".to_owned())),
         (None, None) => Err(invalid("it has neither manifests nor layers".to_owned())),
@@ -129,6 +156,35 @@ fn is_manifest_type(media_type: &str) -> bool {
         || media_type == "application/vnd.docker.distribution.manifest.v2+json"
 }
 
+fn is_image_config(media_type: &str) -> bool {
+    media_type == "application/vnd.oci.image.config.v1+json"
+        || media_type == "application/vnd.docker.container.image.v1+json"
+}
+
+/// Refuses an image whose configuration names another platform than `linux/<architecture>`. A
+/// configuration that names none is taken as it is.
+pub(crate) fn check_config(
+    bytes: &[u8],
+    architecture: Architecture,
+    reference: &str,
+) -> Result<(), ImageError> {
+    let found: Platform =
+        serde_json::from_slice(bytes).map_err(|error| ImageError::InvalidManifest {
+            subject: format!("configuration of {reference}"),
+            problem: error.to_string(),
+        })?;
+    let wanted = oci_architecture(architecture);
+    let fits = |found: &str, wanted: &str| found.is_empty() || found == wanted;
+    if fits(&found.architecture, wanted) && fits(&found.os, "linux") {
+        return Ok(());
+    }
+    Err(ImageError::NoPlatform {
+        reference: reference.to_owned(),
+        architecture: wanted,
+        offered: format!("{}/{}", found.os, found.architecture),
+    })
+}
+
 fn checked(descriptor: WireDescriptor) -> Result<WireDescriptor, String> {
     if is_digest(&descriptor.digest) {
         Ok(descriptor)
@@ -140,6 +196,7 @@ fn checked(descriptor: WireDescriptor) -> Result<WireDescriptor, String> {
 fn index_entry(descriptor: WireDescriptor) -> IndexEntry {
     IndexEntry {
         tag: descriptor.annotations.get(REF_NAME).cloned(),
+        kind: descriptor.annotations.get("kind").cloned(),
         digest: descriptor.digest,
         platform: descriptor.platform,
     }

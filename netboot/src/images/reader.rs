@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, BufReader, ReadBuf};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,8 @@ use super::progress::Progress;
 
 /// Bytes taken from a blob at once.
 const BLOCK_BYTES: usize = 128 << 10;
+/// Largest zstd window of a layer, as a power of two: 32 MiB, which the usual levels stay far below.
+const WINDOW_LOG: u32 = 25;
 
 /// Hashes everything read from a blob and stops when it is longer than announced.
 pub(crate) struct DigestReader<R> {
@@ -31,14 +34,9 @@ pub(crate) struct DigestReader<R> {
     failure: Option<SourceFailure>,
 }
 
-/// How the source of a blob failed, kept because decoders in between reword errors.
+/// Why a source stopped giving bytes, kept because decoders in between reword errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum SourceFailure {
-    /// The source itself noticed that its bytes are wrong.
-    Corrupt(String),
-    /// It stopped giving bytes.
-    Broken(String),
-}
+pub(crate) struct SourceFailure(pub(crate) String);
 
 impl<R> DigestReader<R> {
     pub(crate) fn new(
@@ -80,19 +78,6 @@ impl<R> DigestReader<R> {
     }
 }
 
-impl SourceFailure {
-    fn of(error: &io::Error) -> Self {
-        let is_digest = error.get_ref().is_some_and(
-            <dyn std::error::Error + Send + Sync>::is::<oci_client::errors::DigestError>,
-        );
-        if is_digest {
-            Self::Corrupt(error.to_string())
-        } else {
-            Self::Broken(error.to_string())
-        }
-    }
-}
-
 impl<R: AsyncRead + Unpin> AsyncRead for DigestReader<R> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -107,7 +92,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for DigestReader<R> {
         match Pin::new(&mut this.inner).poll_read(cx, buf) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => {
-                this.failure = Some(SourceFailure::of(&error));
+                this.failure = Some(SourceFailure(error.to_string()));
                 Poll::Ready(Err(error))
             }
             Poll::Ready(Ok(())) => {
@@ -211,7 +196,8 @@ impl<R: AsyncRead + Unpin> LayerReader<R> {
                 Self::Gzip(Box::new(decoder))
             }
             LayerCompression::Zstd => {
-                let mut decoder = ZstdDecoder::new(blob);
+                let window = DParameter::window_log_max(WINDOW_LOG);
+                let mut decoder = ZstdDecoder::with_params(blob, &[window]);
                 decoder.multiple_members(true);
                 Self::Zstd(Box::new(decoder))
             }

@@ -23,7 +23,7 @@ pub enum ImageReference {
         version: LayoutVersion,
     },
     /// `host/repository[:tag][@sha256:…]`, with the usual defaults of container references.
-    Registry(oci_client::Reference),
+    Registry(oci_spec::distribution::Reference),
 }
 
 /// Which image of a layout directory is meant.
@@ -77,9 +77,9 @@ impl FromStr for ImageReference {
         if text.contains("://") {
             return Err(invalid("a reference has no URL scheme"));
         }
-        let reference: oci_client::Reference = text
+        let reference: oci_spec::distribution::Reference = text
             .parse()
-            .map_err(|error: oci_client::ParseError| invalid(&error.to_string()))?;
+            .map_err(|error: oci_spec::distribution::ParseError| invalid(&error.to_string()))?;
         if reference.digest().is_some_and(|digest| !is_digest(digest)) {
             return Err(invalid(
                 "the digest is not sha256 with 64 lower-case hexadecimal digits",

@@ -1,82 +1,96 @@
-//! Pulls manifests and blobs from a registry (OCI distribution specification).
+//! Pulls manifests and blobs from a registry or its mirrors (OCI distribution specification).
 //!
-//! One client per call chain, because credentials belong to an image, not to a registry.
-//! Invariant: plain HTTP is spoken only with hosts listed in the options, and URLs that a manifest
-//! names are never followed.
+//! One value per image, because credentials belong to an image, not to a registry. Invariant: every
+//! answer is bounded in size or in time, and URLs that a manifest names are never followed.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use oci_client::client::{Client, ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
-use oci_client::manifest::{
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
-    OCI_IMAGE_MEDIA_TYPE,
-};
-use oci_client::secrets::RegistryAuth;
-use secrecy::ExposeSecret as _;
-use tokio::io::AsyncRead;
-use tokio_util::io::StreamReader;
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, StatusCode};
+use oci_spec::distribution::Reference;
+use reqwest::Response;
+use url::Url;
 
-use super::credentials::RegistryCredentials;
-use super::digest::digest_of;
+use super::credentials::{Keyring, RegistryCredentials};
+use super::digest::{digest_of, is_digest};
 use super::error::ImageError;
-use super::store::ImageStoreOptions;
+use super::manifest::MAX_MANIFEST_BYTES;
+use super::options::ImageStoreOptions;
+use super::remote::auth::{self, AuthError};
+use super::remote::blob::{self, BlobReader};
+use super::remote::transport::{Ask, Transport, TransportError};
 
-const MANIFEST_TYPES: &[&str] = &[
-    OCI_IMAGE_MEDIA_TYPE,
-    OCI_IMAGE_INDEX_MEDIA_TYPE,
-    IMAGE_MANIFEST_MEDIA_TYPE,
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE,
-];
-/// Whole time for one manifest; blobs are limited by silence instead.
+use crate::metrics::ImageMetrics;
+
+const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
+/// Whole time for one manifest; blobs are limited by silence and by the time of the whole fetch.
 const MANIFEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One image of a registry.
-#[derive(Clone)]
+/// One image, at its registry and at the mirrors of that.
+#[derive(Debug, Clone)]
 pub(crate) struct Registry {
-    client: Client,
-    image: oci_client::Reference,
-    auth: RegistryAuth,
+    transport: Arc<Transport>,
+    metrics: ImageMetrics,
+    image: Reference,
+    /// Where to ask, in order; the last is the registry that the reference names.
+    places: Vec<Place>,
+}
+
+/// A repository on one host.
+#[derive(Debug, Clone)]
+struct Place {
+    base: Url,
+    host: String,
+    repository: String,
+    credentials: Option<RegistryCredentials>,
+    /// What the host was last answered with.
+    authorization: Arc<Mutex<Option<HeaderValue>>>,
 }
 
 impl Registry {
+    /// `keyring` is asked for the host of the reference, `mirror_keyring` too for mirrors.
     pub(crate) fn new(
-        image: &oci_client::Reference,
+        image: &Reference,
         options: &ImageStoreOptions,
-        credentials: Option<&RegistryCredentials>,
+        transport: &Arc<Transport>,
+        metrics: &ImageMetrics,
+        (keyring, mirror_keyring): (&Keyring, &Keyring),
     ) -> Result<Self, ImageError> {
-        ensure_crypto_provider();
-        let unreachable =
-            |source: Box<dyn std::error::Error + Send + Sync>| ImageError::Unreachable {
-                reference: image.to_string(),
-                operation: "connect",
-                source,
+        let mut places = Vec::new();
+        let for_mirrors = keyring.clone().or(mirror_keyring);
+        for mirror in options.mirrors.iter().filter(|m| m.of == image.registry()) {
+            let repository = match mirror.prefix.as_str() {
+                "" => image.repository().to_owned(),
+                prefix => format!("{prefix}/{}", image.repository()),
             };
-        // The registry client builds a default HTTP client on the side and panics where none can
-        // be built (no root certificates on the machine); learn that here, as an error.
-        reqwest::Client::builder()
-            .build()
-            .map_err(|error| unreachable(Box::new(error)))?;
-        let config = ClientConfig {
-            protocol: ClientProtocol::HttpsExcept(options.plain_http_hosts.clone()),
-            platform_resolver: None,
-            connect_timeout: Some(options.connect_timeout),
-            read_timeout: Some(options.read_timeout),
-            user_agent: "metalman",
-            ..ClientConfig::default()
-        };
-        let client = Client::try_from(config).map_err(|error| unreachable(Box::new(error)))?;
-        let auth = match credentials {
-            None => RegistryAuth::Anonymous,
-            Some(credentials) => RegistryAuth::Basic(
-                credentials.username.clone(),
-                credentials.password.expose_secret().to_owned(),
-            ),
-        };
+            let credentials = for_mirrors.find(&mirror.host, &repository)?;
+            places.push(place(
+                image,
+                transport,
+                &mirror.host,
+                &mirror.host,
+                repository,
+                credentials,
+            )?);
+        }
+        let credentials = keyring.find(image.registry(), image.repository())?;
+        places.push(place(
+            image,
+            transport,
+            image.resolve_registry(),
+            image.registry(),
+            image.repository().to_owned(),
+            credentials,
+        )?);
         Ok(Self {
-            client,
+            transport: Arc::clone(transport),
+            metrics: metrics.clone(),
             image: image.clone(),
-            auth,
+            places,
         })
     }
 
@@ -84,140 +98,282 @@ impl Registry {
         self.image.to_string()
     }
 
-    /// The manifest or index behind the reference, or the one with `digest`; verified.
+    pub(crate) fn metrics(&self) -> &ImageMetrics {
+        &self.metrics
+    }
+
+    /// Digest of what the tag of the reference means now, if a place tells it without the content.
+    pub(crate) async fn digest_now(&self) -> Option<String> {
+        let path = format!("manifests/{}", self.version());
+        let asked = self.ask_all(Method::HEAD, &path, 0);
+        let response = tokio::time::timeout(MANIFEST_TIMEOUT, asked)
+            .await
+            .ok()?
+            .ok()?;
+        let digest = response.headers().get("docker-content-digest")?;
+        let digest = digest.to_str().ok()?.to_owned();
+        is_digest(&digest).then_some(digest)
+    }
+
+    fn version(&self) -> &str {
+        self.image.digest().or(self.image.tag()).unwrap_or("latest")
+    }
+
+    /// The manifest or index behind the reference (or `version`, a digest or a tag); verified.
     pub(crate) async fn manifest(
         &self,
-        digest: Option<&str>,
+        version: Option<&str>,
     ) -> Result<(Vec<u8>, String), ImageError> {
-        let image = match digest {
-            Some(digest) => self.image.clone_with_digest(digest.to_owned()),
-            None => self.image.clone(),
-        };
-        let operation = "give the manifest";
-        let pulled = tokio::time::timeout(
-            MANIFEST_TIMEOUT,
-            self.client
-                .pull_manifest_raw(&image, &self.auth, MANIFEST_TYPES),
-        )
-        .await
-        .map_err(|elapsed| ImageError::Unreachable {
-            reference: image.to_string(),
-            operation,
-            source: Box::new(elapsed),
-        })?;
-        let (bytes, _) = pulled.map_err(|error| self.explain(operation, error))?;
+        let version = version.unwrap_or(self.version());
+        let bytes = self
+            .document(&format!("manifests/{version}"), "give the manifest")
+            .await?;
         let found = digest_of(&bytes);
-        match image.digest() {
-            Some(wanted) if wanted != found => Err(ImageError::DigestMismatch {
-                digest: wanted.to_owned(),
+        if is_digest(version) && version != found {
+            return Err(ImageError::DigestMismatch {
+                digest: version.to_owned(),
                 problem: format!("its content hashes to {found}"),
-            }),
-            Some(_) | None => Ok((bytes.to_vec(), found)),
+            });
         }
+        Ok((bytes, found))
+    }
+
+    /// A small blob as a whole; verified.
+    pub(crate) async fn small_blob(&self, digest: &str) -> Result<Vec<u8>, ImageError> {
+        let bytes = self
+            .document(&format!("blobs/{digest}"), "give the image configuration")
+            .await?;
+        let found = digest_of(&bytes);
+        if found == digest {
+            Ok(bytes)
+        } else {
+            Err(ImageError::DigestMismatch {
+                digest: digest.to_owned(),
+                problem: format!("its content hashes to {found}"),
+            })
+        }
+    }
+
+    async fn document(&self, path: &str, operation: &'static str) -> Result<Vec<u8>, ImageError> {
+        let whole = async {
+            let response = self.ask_all(Method::GET, path, 0).await?;
+            bounded(response)
+                .await
+                .map_err(|problem| self.explain(operation, problem))
+        };
+        tokio::time::timeout(MANIFEST_TIMEOUT, whole)
+            .await
+            .map_err(|elapsed| ImageError::Unreachable {
+                reference: self.name(),
+                operation,
+                source: Box::new(elapsed),
+            })?
     }
 
     /// Opens a blob for streaming; the reader verifies it.
-    pub(crate) async fn blob(
-        &self,
-        digest: &str,
-    ) -> Result<impl AsyncRead + Send + Unpin + use<>, ImageError> {
-        self.client
-            .store_auth_if_needed(self.image.resolve_registry(), &self.auth)
-            .await;
-        let stream = self
-            .client
-            .pull_blob_stream(&self.image, digest)
-            .await
-            .map_err(|error| self.explain("give a layer", error))?;
-        Ok(StreamReader::new(stream.stream))
+    pub(crate) async fn blob(&self, digest: &str, size: u64) -> Result<BlobReader, ImageError> {
+        blob::open(self.clone(), digest, size).await
     }
 
-    /// Sorts the client's errors by what the caller can do about them.
-    fn explain(&self, operation: &'static str, error: OciDistributionError) -> ImageError {
-        let reference = self.image.to_string();
-        match kind_of(&error) {
-            Kind::Absent => ImageError::NotFound { reference },
-            Kind::Denied => ImageError::Unauthorized { reference },
-            Kind::Corrupt => ImageError::DigestMismatch {
-                digest: reference,
-                problem: error.to_string(),
+    /// One connection to a blob, from byte `from`.
+    pub(crate) async fn open_blob(&self, digest: &str, from: u64) -> Result<Response, ImageError> {
+        self.ask_all(Method::GET, &format!("blobs/{digest}"), from)
+            .await
+    }
+
+    /// Asks the mirrors, then the registry. Only what the registry itself says is an error.
+    async fn ask_all(&self, method: Method, path: &str, from: u64) -> Result<Response, ImageError> {
+        let operation = if path.starts_with("manifests/") {
+            "give the manifest"
+        } else {
+            "give a blob"
+        };
+        let last = self.places.len().saturating_sub(1);
+        for (index, place) in self.places.iter().enumerate() {
+            match self.ask(place, &method, path, from).await {
+                Ok(response) => return Ok(response),
+                Err(problem) if index == last => return Err(self.explain(operation, problem)),
+                Err(problem) => {
+                    let problem = self.explain(operation, problem);
+                    tracing::warn!(
+                        mirror = %place.host, image = %self.image,
+                        error.reason = problem.reason(),
+                        error = %super::error::chain(&problem),
+                        "mirror does not help, asking the next"
+                    );
+                }
+            }
+        }
+        Err(self.explain(operation, Problem::Absent))
+    }
+
+    async fn ask(
+        &self,
+        place: &Place,
+        method: &Method,
+        path: &str,
+        from: u64,
+    ) -> Result<Response, Problem> {
+        let url = place.url(path)?;
+        let mut ask = Ask::get(url);
+        ask.method = method.clone();
+        ask.from_byte = from;
+        if path.starts_with("manifests/") {
+            ask.accept = Some(HeaderValue::from_static(MANIFEST_TYPES));
+        }
+        ask.authorization = place.known_authorization();
+        let mut response = self.transport.send(&ask).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let challenge = auth::challenge_of(response.headers()).ok_or(Problem::Denied)?;
+            let answered = auth::answer(
+                &self.transport,
+                &challenge,
+                &place.repository,
+                place.credentials.as_ref(),
+            )
+            .await?;
+            place.remember(&answered);
+            ask.authorization = Some(answered);
+            response = self.transport.send(&ask).await?;
+        }
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Problem::Denied),
+            StatusCode::NOT_FOUND | StatusCode::GONE => Err(Problem::Absent),
+            StatusCode::BAD_REQUEST => Err(bad_request(response).await),
+            status => Err(Problem::Away(format!("it answers {status}").into())),
+        }
+    }
+
+    /// Sorts failures by what the caller can do about them.
+    fn explain(&self, operation: &'static str, problem: Problem) -> ImageError {
+        let reference = self.name();
+        match problem {
+            Problem::Absent => ImageError::NotFound { reference },
+            Problem::Denied => ImageError::Unauthorized { reference },
+            Problem::Forbidden(source) => ImageError::Forbidden { reference, source },
+            Problem::TooLarge => ImageError::TooLarge {
+                what: "manifest size in bytes",
+                limit: MAX_MANIFEST_BYTES,
             },
-            Kind::Strange => ImageError::InvalidManifest {
-                subject: reference,
-                problem: error.to_string(),
-            },
-            Kind::Away => ImageError::Unreachable {
+            Problem::Away(source) => ImageError::Unreachable {
                 reference,
                 operation,
-                source: Box::new(error),
+                source,
             },
         }
     }
 }
 
-enum Kind {
-    Absent,
-    Denied,
-    Corrupt,
-    Strange,
-    Away,
+impl Place {
+    fn url(&self, path: &str) -> Result<Url, Problem> {
+        self.base
+            .join(path)
+            .ok()
+            // A version or digest never changes where the request goes.
+            .filter(|url| {
+                url.origin() == self.base.origin() && url.path().starts_with(self.base.path())
+            })
+            .ok_or(Problem::Absent)
+    }
+
+    fn known_authorization(&self) -> Option<HeaderValue> {
+        self.authorization
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn remember(&self, authorization: &HeaderValue) {
+        *self
+            .authorization
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(authorization.clone());
+    }
 }
 
-fn kind_of(error: &OciDistributionError) -> Kind {
-    use OciDistributionError as E;
-    match error {
-        E::AuthenticationFailure(_) | E::UnauthorizedError { .. } => Kind::Denied,
-        E::ImageManifestNotFoundError(_) => Kind::Absent,
-        E::DigestError(_) => Kind::Corrupt,
-        E::RegistryError { envelope, .. } => {
-            envelope
-                .errors
-                .first()
-                .map_or(Kind::Away, |first| match &first.code {
-                    OciErrorCode::BlobUnknown
-                    | OciErrorCode::ManifestBlobUnknown
-                    | OciErrorCode::ManifestUnknown
-                    | OciErrorCode::NameInvalid
-                    | OciErrorCode::NameUnknown
-                    | OciErrorCode::NotFound
-                    | OciErrorCode::TagInvalid => Kind::Absent,
-                    OciErrorCode::Unauthorized | OciErrorCode::Denied => Kind::Denied,
-                    OciErrorCode::Toomanyrequests | OciErrorCode::Other(_) => Kind::Away,
-                    OciErrorCode::BlobUploadInvalid
-                    | OciErrorCode::BlobUploadUnknown
-                    | OciErrorCode::DigestInvalid
-                    | OciErrorCode::ManifestInvalid
-                    | OciErrorCode::ManifestUnverified
-                    | OciErrorCode::SizeInvalid
-                    | OciErrorCode::Unsupported => Kind::Strange,
-                })
+fn place(
+    image: &Reference,
+    transport: &Transport,
+    address: &str,
+    host: &str,
+    repository: String,
+    credentials: Option<RegistryCredentials>,
+) -> Result<Place, ImageError> {
+    let scheme = transport.policy().scheme(address);
+    let base = Url::parse(&format!("{scheme}://{address}/v2/{repository}/")).map_err(|error| {
+        ImageError::InvalidReference {
+            reference: image.to_string(),
+            problem: format!("{address} is not a host: {error}"),
         }
-        E::ServerError {
-            code: 401 | 403, ..
-        } => Kind::Denied,
-        E::ServerError {
-            code: 404 | 410, ..
-        } => Kind::Absent,
-        E::ServerError { .. } | E::RequestError(_) | E::IoError(_) => Kind::Away,
-        E::ConfigConversionError(_)
-        | E::GenericError(_)
-        | E::HeaderValueError(_)
-        | E::ImageIndexParsingNoPlatformResolverError
-        | E::IncompatibleLayerMediaTypeError(_)
-        | E::JsonError(_)
-        | E::ManifestEncodingError(_)
-        | E::ManifestParsingError(_)
-        | E::PushNoDataError
-        | E::PushLayerNoDataError
-        | E::PullNoLayersError
-        | E::RegistryNoDigestError
-        | E::RegistryNoLocationError
-        | E::RegistryTokenDecodeError(_)
-        | E::SpecViolationError(_)
-        | E::UrlParseError(_)
-        | E::UnsupportedMediaTypeError(_)
-        | E::UnsupportedSchemaVersionError(_)
-        | E::VersionedParsingError(_) => Kind::Strange,
+    })?;
+    Ok(Place {
+        base,
+        host: host.to_owned(),
+        repository,
+        credentials,
+        authorization: Arc::default(),
+    })
+}
+
+/// Registries answer 400 to names they cannot have.
+async fn bad_request(response: Response) -> Problem {
+    let says = bounded(response).await.unwrap_or_default();
+    let says = String::from_utf8_lossy(&says);
+    let unknown = ["NAME_INVALID", "NAME_UNKNOWN", "TAG_INVALID", "MANIFEST_"];
+    if unknown.iter().any(|code| says.contains(code)) {
+        Problem::Absent
+    } else {
+        Problem::Away("it answers 400 Bad Request".into())
+    }
+}
+
+/// Reads a body that may have up to [`MAX_MANIFEST_BYTES`].
+async fn bounded(mut response: Response) -> Result<Vec<u8>, Problem> {
+    let announced = response
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_MANIFEST_BYTES) {
+        return Err(Problem::TooLarge);
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(TransportError::from)? {
+        if (bytes.len() + chunk.len()) as u64 > MAX_MANIFEST_BYTES {
+            return Err(Problem::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// Failure of one request to one place.
+#[derive(Debug)]
+enum Problem {
+    Absent,
+    Denied,
+    TooLarge,
+    Forbidden(Box<dyn std::error::Error + Send + Sync>),
+    Away(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<TransportError> for Problem {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::Forbidden(forbidden) => Self::Forbidden(Box::new(forbidden)),
+            TransportError::Network(error) => Self::Away(Box::new(error)),
+            TransportError::Redirect(problem) => Self::Away(problem.into()),
+        }
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Denied => Self::Denied,
+            AuthError::Transport(error) => error.into(),
+            AuthError::Service(_) => Self::Away(Box::new(error)),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_tar::{Archive, Entry, EntryType};
 
 use super::entry::{EntryPath, check_link_target};
-use super::error::ImageError;
+use super::error::{ImageError, cache_failure};
 use super::reader::{DigestReader, Gate, GateReader, LayerReader, SourceFailure};
 use super::tree::{Problem, Tree};
 
@@ -86,11 +86,7 @@ pub(crate) async fn unpack_layer<R: AsyncRead + Unpin + Send>(
                 limit: limits.bytes,
             },
             Refusal::Read(source) => hostile(layer, String::new(), source.to_string()),
-            Refusal::Write { path, source } => ImageError::Cache {
-                operation: "unpack",
-                path,
-                source,
-            },
+            Refusal::Write { path, source } => cache_failure("unpack", &path, source),
         }),
     }
 }
@@ -109,8 +105,7 @@ async fn unreadable<R: AsyncRead + Unpin>(
             .ok();
     }
     match blob.failure() {
-        Some(SourceFailure::Corrupt(problem)) => mismatch(layer, problem.clone()),
-        Some(SourceFailure::Broken(problem)) => ImageError::Unreachable {
+        Some(SourceFailure(problem)) => ImageError::Unreachable {
             reference: layer.digest.clone(),
             operation: "give the whole layer",
             source: problem.clone().into(),

@@ -57,7 +57,10 @@ pub(super) fn line(event: &BootEvent) -> Option<String> {
         | BootEventKind::TftpFailed { .. }
         | BootEventKind::HttpDone { .. }
         | BootEventKind::Rendered { .. }
-        | BootEventKind::RenderFailed { .. } => None,
+        | BootEventKind::RenderFailed { .. }
+        | BootEventKind::ImageProgress { .. }
+        | BootEventKind::ImageReady { .. }
+        | BootEventKind::ImageFailed { .. } => None,
     }
 }
 

@@ -68,11 +68,12 @@ fn oci_and_docker_layers_are_understood() {
         let text = json!({"schemaVersion": 2,
             "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
             "layers": [{"mediaType": media_type, "digest": digest_of(b"l"), "size": 7}]});
-        let Document::Manifest(layers) = parse(text.to_string().as_bytes(), "test").unwrap() else {
+        let Document::Manifest(manifest) = parse(text.to_string().as_bytes(), "test").unwrap()
+        else {
             panic!("a manifest")
         };
         assert_eq!(
-            layers,
+            manifest.layers,
             [Layer {
                 digest: digest_of(b"l"),
                 size: 7,
@@ -81,6 +82,24 @@ fn oci_and_docker_layers_are_understood() {
             "{media_type}"
         );
     }
+}
+
+#[test]
+fn the_configuration_must_not_be_of_another_platform() {
+    let check = |text: &str| check_config(text.as_bytes(), Architecture::Arm64, "boot:v1");
+    assert!(check(r#"{"architecture":"arm64","os":"linux"}"#).is_ok());
+    assert!(check(r#"{"architecture":"arm64","variant":"v8"}"#).is_ok());
+    assert!(check("{}").is_ok(), "it does not say");
+    for wrong in [
+        r#"{"architecture":"amd64","os":"linux"}"#,
+        r#"{"architecture":"arm64","os":"windows"}"#,
+    ] {
+        let error = check(wrong).unwrap_err();
+        assert_eq!(error.reason(), "ImagePlatformMissing");
+        assert!(error.to_string().contains("boot:v1"), "{error}");
+        assert!(error.to_string().contains("linux/arm64"), "{error}");
+    }
+    assert_eq!(check("3").unwrap_err().reason(), "ImageManifestInvalid");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -45,11 +46,16 @@ async fn answer(State(fake): State<Arc<Fake>>, request: Request) -> Response {
 }
 
 /// The files of one image with two platforms, tagged `v1` in `site/boot`.
-async fn files() -> HashMap<String, Vec<u8>> {
+pub(super) async fn files() -> HashMap<String, Vec<u8>> {
+    files_with(|architecture| architecture.as_bytes().to_vec()).await
+}
+
+/// The same, with other content of `disk/name`.
+pub(super) async fn files_with(content: impl Fn(&str) -> Vec<u8>) -> HashMap<String, Vec<u8>> {
     let mut files = HashMap::new();
     let mut entries = Vec::new();
     for architecture in ["amd64", "arm64"] {
-        let layer = gzip(&tar(&[("disk/name", architecture.as_bytes())]).await);
+        let layer = gzip(&tar(&[("disk/name", content(architecture).as_slice())]).await);
         let manifest = json!({"schemaVersion": 2,
             "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
             "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": digest_of(b"{}"), "size": 2},
@@ -115,17 +121,17 @@ async fn pull(
     bench: &Bench,
     name: &str,
     architecture: Architecture,
-    credentials: Option<&RegistryCredentials>,
+    keyring: Option<&Keyring>,
 ) -> Result<String, ImageError> {
     let reference = format!("{}/{name}", bench.host).parse()?;
     let digest = bench
         .store
-        .resolve(&reference, architecture, credentials)
+        .resolve(&reference, architecture, keyring)
         .await?
         .digest;
     let image = bench
         .store
-        .fetch(&reference, &digest, credentials, ProgressSink::silent())
+        .fetch(&reference, &digest, keyring, ProgressSink::silent())
         .await?;
     Ok(std::fs::read_to_string(image.root.join("name")).unwrap())
 }
@@ -157,10 +163,7 @@ async fn credentials_are_sent_and_their_lack_is_named() {
         broken: false,
     };
     let bench = bench(fake).await;
-    let credentials = |password: &str| RegistryCredentials {
-        username: "site".to_owned(),
-        password: password.to_owned().into(),
-    };
+    let credentials = |password: &str| keyring(&bench.host, "site", password);
     let good = credentials("secret");
     let found = pull(&bench, "site/boot:v1", Architecture::Amd64, Some(&good))
         .await
@@ -175,6 +178,16 @@ async fn credentials_are_sent_and_their_lack_is_named() {
         assert!(!error.is_transient());
         assert!(!format!("{error} {error:?}").contains("wrong"));
     }
+}
+
+/// A pull secret for one host.
+pub(super) fn keyring(host: &str, username: &str, password: &str) -> Keyring {
+    let auths = json!({"auths": {host: {"username": username, "password": password}}});
+    Keyring::parse(
+        crate::images::PullSecretKind::DockerConfigJson,
+        auths.to_string().as_bytes(),
+    )
+    .unwrap()
 }
 
 #[tokio::test]
@@ -224,7 +237,20 @@ async fn plain_http_is_spoken_only_where_it_is_listed() {
     let error = pull(&bench, "site/boot:v1", Architecture::Amd64, None)
         .await
         .unwrap_err();
-    assert_eq!(error.reason(), "RegistryUnreachable", "{error}");
+    assert_eq!(error.reason(), "RegistryAddressForbidden", "{error}");
+    let options = ImageStoreOptions {
+        trusted_hosts: vec![bench.host.clone()],
+        ..Default::default()
+    };
+    bench.store = ImageStore::open(bench.cache.path(), options).unwrap();
+    let error = pull(&bench, "site/boot:v1", Architecture::Amd64, None)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.reason(),
+        "RegistryUnreachable",
+        "no TLS there: {error}"
+    );
 }
 
 #[tokio::test]
@@ -254,7 +280,7 @@ async fn a_registry_that_swaps_content_is_caught() {
 }
 
 /// Debian's registry, killed at the end.
-struct Registry(Child);
+pub(super) struct Registry(Child);
 
 impl Drop for Registry {
     fn drop(&mut self) {
@@ -263,31 +289,35 @@ impl Drop for Registry {
     }
 }
 
-#[tokio::test]
+/// Debian's registry on a free port, or nothing when it is not installed. `auth` is a part of its
+/// configuration.
 #[expect(
     clippy::disallowed_methods,
     reason = "a test switch of the whole project"
 )]
-async fn an_image_goes_through_debians_registry() {
+pub(super) async fn debian_registry(
+    dir: &Path,
+    name: &str,
+    auth: &str,
+) -> Option<(Registry, String)> {
     let program = "/usr/bin/docker-registry";
-    if !std::path::Path::new(program).exists() {
+    if !Path::new(program).exists() {
         assert!(
             std::env::var("METALMAN_TEST_STRICT").as_deref() != Ok("1"),
             "{program} is not installed (package docker-registry)"
         );
         eprintln!("SKIPPED: {program} is not installed (package docker-registry)");
-        return;
+        return None;
     }
-    let cache = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let root = cache.path().join("registry");
+    let root = dir.join(name);
     let config = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n{auth}",
         root.display()
     );
-    let config_path = cache.path().join("registry.yml");
+    let config_path = dir.join(format!("{name}.yml"));
     std::fs::write(&config_path, config).unwrap();
     let child = Command::new(program)
         .arg("serve")
@@ -296,24 +326,36 @@ async fn an_image_goes_through_debians_registry() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let _registry = Registry(child);
-    let store = store_for(&cache, &host);
+    let registry = Registry(child);
     super::super::registry::ensure_crypto_provider();
     let client = reqwest::Client::builder().build().unwrap();
-    let base = format!("http://{host}/v2");
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     let ready = async {
-        while client.get(format!("{base}/")).send().await.is_err() {
+        while client
+            .get(format!("http://{host}/v2/"))
+            .send()
+            .await
+            .is_err()
+        {
             tick.tick().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), ready)
         .await
         .expect("the registry starts");
-    push(&client, &base).await;
+    Some((registry, host))
+}
+
+#[tokio::test]
+async fn an_image_goes_through_debians_registry() {
+    let cache = tempfile::tempdir().unwrap();
+    let Some((_registry, host)) = debian_registry(cache.path(), "registry", "").await else {
+        return;
+    };
+    push(&host, None, "v1", &files().await).await;
     let bench = Bench {
+        store: store_for(&cache, &host),
         host,
-        store,
         cache,
         _server: JoinSet::new(),
     };
@@ -321,41 +363,54 @@ async fn an_image_goes_through_debians_registry() {
         .await
         .unwrap();
     assert_eq!(found, "arm64");
-    let error = pull(&bench, "site/boot:v9", Architecture::Arm64, None)
-        .await
-        .unwrap_err();
-    assert_eq!(error.reason(), "ImageNotFound");
+    for name in ["site/boot:v9", "site/none:v1"] {
+        let error = pull(&bench, name, Architecture::Arm64, None)
+            .await
+            .unwrap_err();
+        assert_eq!(error.reason(), "ImageNotFound", "{name}");
+    }
 }
 
-/// Uploads the made-up image.
-async fn push(client: &reqwest::Client, base: &str) {
-    let (mut blobs, mut manifests): (Vec<_>, Vec<_>) = files()
-        .await
-        .into_iter()
-        .partition(|(path, _)| path.contains("/blobs/"));
+/// Uploads a made-up image under `tag`.
+pub(super) async fn push(
+    host: &str,
+    login: Option<(&str, &str)>,
+    tag: &str,
+    files: &HashMap<String, Vec<u8>>,
+) {
+    super::super::registry::ensure_crypto_provider();
+    let client = reqwest::Client::builder().build().unwrap();
+    let base = format!("http://{host}/v2");
+    let signed = |request: reqwest::RequestBuilder| match login {
+        Some((user, password)) => request.basic_auth(user, Some(password)),
+        None => request,
+    };
+    let (mut blobs, mut manifests): (Vec<_>, Vec<_>) =
+        files.iter().partition(|(path, _)| path.contains("/blobs/"));
     blobs.sort();
     // Images before the index that names them.
     manifests.sort_by_key(|(path, _)| path.ends_with("/v1"));
     for (_, bytes) in blobs {
-        let begun = client
-            .post(format!("{base}/site/boot/blobs/uploads/"))
+        let begun = signed(client.post(format!("{base}/site/boot/blobs/uploads/")))
             .send()
             .await
             .unwrap();
         let location = begun.headers()["location"].to_str().unwrap().to_owned();
         let join = if location.contains('?') { '&' } else { '?' };
-        let url = format!("{location}{join}digest={}", digest_of(&bytes));
-        let done = client.put(url).body(bytes).send().await.unwrap();
-        assert_eq!(done.status(), 201);
+        let url = format!("{location}{join}digest={}", digest_of(bytes));
+        let done = signed(client.put(url)).body(bytes.clone()).send().await;
+        assert_eq!(done.unwrap().status(), 201);
     }
     for (path, bytes) in manifests {
         let list = path.ends_with("/v1");
         let kind = if list { "manifest.list" } else { "manifest" };
         let kind = format!("application/vnd.docker.distribution.{kind}.v2+json");
-        let request = client
-            .put(format!("{base}/{path}"))
-            .header("content-type", kind);
-        let done = request.body(bytes).send().await.unwrap();
+        let path = match path.strip_suffix("/v1") {
+            Some(rest) => format!("{rest}/{tag}"),
+            None => path.clone(),
+        };
+        let request = signed(client.put(format!("{base}/{path}"))).header("content-type", kind);
+        let done = request.body(bytes.clone()).send().await.unwrap();
         assert_eq!(done.status(), 201, "{path}");
     }
 }

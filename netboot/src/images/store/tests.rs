@@ -11,10 +11,10 @@ use crate::images::{Compression, FetchPhase};
 const RAW: &[u8] = b"raw disk content, repeated. raw disk content, repeated.";
 
 /// An image layout under construction.
-struct LayoutDir(tempfile::TempDir);
+pub(super) struct LayoutDir(tempfile::TempDir);
 
 impl LayoutDir {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("blobs/sha256")).unwrap();
         fs::write(
@@ -25,11 +25,11 @@ impl LayoutDir {
         Self(dir)
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn blob(&self, bytes: &[u8]) -> String {
+    pub(super) fn blob(&self, bytes: &[u8]) -> String {
         let digest = digest_of(bytes);
         fs::write(self.blob_path(&digest), bytes).unwrap();
         digest
@@ -42,7 +42,11 @@ impl LayoutDir {
     }
 
     /// Adds an image of one gzip layer; returns its descriptor.
-    async fn image(&self, files: &[(&str, &[u8])], platform: Option<&str>) -> serde_json::Value {
+    pub(super) async fn image(
+        &self,
+        files: &[(&str, &[u8])],
+        platform: Option<&str>,
+    ) -> serde_json::Value {
         let layer = gzip(&tar(files).await);
         let digest = self.blob(&layer);
         let config = self.blob(b"{}");
@@ -64,12 +68,12 @@ impl LayoutDir {
         descriptor
     }
 
-    fn index(&self, entries: &[serde_json::Value]) {
+    pub(super) fn index(&self, entries: &[serde_json::Value]) {
         let index = json!({"schemaVersion": 2, "manifests": entries});
         fs::write(self.path().join("index.json"), index.to_string()).unwrap();
     }
 
-    fn reference(&self, suffix: &str) -> ImageReference {
+    pub(super) fn reference(&self, suffix: &str) -> ImageReference {
         format!("oci-layout:{}{suffix}", self.path().display())
             .parse()
             .unwrap()
