@@ -283,7 +283,7 @@ impl Writer {
             return;
         };
         let end_and_tail = 1 + self.tail.len();
-        let parts = data.len().div_ceil(255);
+        let parts = data.len().div_ceil(255).max(1);
         let fits = self.bytes.len() + data.len() + 2 * parts + end_and_tail <= self.limit;
         if fits && *told & bit == 0 {
             *told |= bit;
@@ -308,8 +308,12 @@ fn zeroes() -> Vec<u8> {
     bytes
 }
 
-/// One option, split as RFC 3396 says when it is longer than 255 bytes.
+/// One option, split as RFC 3396 says when it is longer than 255 bytes. An empty one is an option
+/// too: what a relay sends comes back as it was.
 fn append(bytes: &mut Vec<u8>, code: u8, data: &[u8]) {
+    if data.is_empty() {
+        bytes.extend([code, 0]);
+    }
     for part in data.chunks(255) {
         bytes.push(code);
         bytes.push(u8::try_from(part.len()).unwrap_or(u8::MAX));

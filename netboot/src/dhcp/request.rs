@@ -291,7 +291,9 @@ impl Options {
             }
             option::CLIENT_ID => self.client_id = Some(data.to_vec()),
             // RFC 3046 knows no agent information in several parts, and it must all be echoed.
-            option::RELAY_AGENT if data.len() > 255 => return Err(bad),
+            option::RELAY_AGENT if data.len() > 255 || self.relay_agent.is_some() => {
+                return Err(bad);
+            }
             option::RELAY_AGENT => self.relay_agent = Some(RelayAgent::new(data.to_vec())),
             option::CLIENT_ARCH => {
                 let (numbers, rest) = data.as_chunks::<2>();

@@ -23,6 +23,8 @@ pub use http::http;
 pub use images::images;
 pub use template::template;
 pub use tftp::tftp;
+#[cfg(test)]
+pub(crate) use words::{grub_words, kernel_arguments};
 
 /// Takes choices out of fuzzer bytes; zeros when they are used up.
 struct Input<'a>(&'a [u8]);

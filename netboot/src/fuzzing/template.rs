@@ -9,8 +9,8 @@ use super::words::{Token, grub_tokens, kernel_arguments};
 use crate::{
     directory::{Architecture, BootProtocol},
     render::{
-        BootContext, InstallContext, InterfaceContext, MachineContext, SeedContext, ServerContext,
-        TemplateSet, render_boot, render_seed,
+        BootContext, InstallContext, InterfaceContext, MachineContext, Marks, SeedContext,
+        ServerContext, TemplateSet, render_boot, render_seed,
     },
 };
 
@@ -194,7 +194,10 @@ fn seed_holds(values: &Values) {
 
 /// A template of a stranger ends, stays small, and prints a value only through a filter.
 fn source_holds(source: &str) {
-    let set = TemplateSet::compile(vec![("x.cfg.j2".to_owned(), source.to_owned())]);
+    let set = TemplateSet::compile(
+        vec![("x.cfg.j2".to_owned(), source.to_owned())],
+        Marks::Absent,
+    );
     let context = boot_context(
         MARK,
         MARK,

@@ -91,6 +91,17 @@ impl Word {
     }
 }
 
+/// The same as plain text.
+#[cfg(test)]
+pub(crate) fn grub_words(script: &str) -> Option<Vec<String>> {
+    let tokens = grub_tokens(script)?;
+    let text = |token| match token {
+        Token::Word { text, .. } => text,
+        Token::Meta(c) => c.to_string(),
+    };
+    Some(tokens.into_iter().map(text).collect())
+}
+
 /// Splits a command line the way Linux does (lib/cmdline.c, `next_arg`).
 pub(crate) fn kernel_arguments(line: &str) -> Vec<String> {
     let (mut arguments, mut argument, mut quoted) = (Vec::new(), String::new(), false);

@@ -17,9 +17,11 @@ use super::prepared::{Preparations, RenderedFile};
 use super::record::event;
 use super::statics::StaticFiles;
 use crate::directory::{BootDirectory, BootMachine};
-use crate::event::BootEventKind;
+use crate::event::{BootDecision, BootEventKind};
 use crate::images::UnpackedImage;
-use crate::render::{RenderError, Renderer, ServerContext, TemplateSet, render_prepared};
+use crate::render::{
+    BootContext, RenderError, Renderer, ServerContext, TemplateSet, fallback, render_prepared,
+};
 use crate::source::{FileContent, FileSource, SourceError};
 
 /// Templates for the seed, which goes to the disk by the installer; their contexts are not those
@@ -198,7 +200,8 @@ impl BootFiles {
                 }
                 Err(error) => {
                     let template = format!("{name}{TEMPLATE_SUFFIX}");
-                    return Err(self.failed(machine, peer, &template, name, &error));
+                    let failed = self.failed(machine, peer, &template, name, &error);
+                    return self.fallback(machine, peer, name, &error).ok_or(failed);
                 }
             },
         };
@@ -210,6 +213,28 @@ impl BootFiles {
         let told = event(machine, peer, (self.clock)(), kind);
         self.directory.record(told);
         Ok(Arc::clone(&rendered.file))
+    }
+
+    /// What GRUB gets instead of a configuration that failed: the reason, and its disk.
+    fn fallback(
+        &self,
+        machine: &BootMachine,
+        peer: Ipv4Addr,
+        name: &str,
+        error: &RenderError,
+    ) -> Option<Arc<BootFile>> {
+        let context = BootContext::new(machine, peer, &self.server)?;
+        let rendered = fallback(name, &context, error)?;
+        let kind = BootEventKind::Rendered {
+            file: name.to_owned(),
+            sha256: rendered.sha256.clone(),
+            decision: BootDecision::LocalDisk,
+        };
+        self.directory
+            .record(event(machine, peer, (self.clock)(), kind));
+        let tag = format!("sha256:{}", rendered.sha256);
+        let content = FileContent::Bytes(rendered.bytes);
+        Some(Arc::new(BootFile::new(content, &tag, None, RENDERED_TYPE)))
     }
 
     fn failed(

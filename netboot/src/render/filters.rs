@@ -8,24 +8,35 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
 
 use super::quote;
-use super::quoted::Quoted;
+use super::quoted::{Filter, Quoted};
 
-/// Adds `grub`, `shell`, `yaml`, `kernel_arg`, `comment` and `verbatim`.
-pub(crate) fn register(environment: &mut Environment<'static>) {
+/// Adds `grub`, `shell`, `yaml`, `kernel_arg`, `comment` and `verbatim`; with `marks`, quoted text
+/// says which filter it came from.
+pub(crate) fn register(environment: &mut Environment<'static>, marks: bool) {
+    let quoted = move |filter, text: String| {
+        if marks {
+            Quoted::marked(filter, &text)
+        } else {
+            Quoted::value(text)
+        }
+    };
     environment.add_filter("kernel_arg", |value: &Value| word(value, quote::kernel_arg));
-    environment.add_filter("grub", |value: &Value| {
-        word(value, quote::grub).map(Quoted::value)
+    environment.add_filter("grub", move |value: &Value| {
+        word(value, quote::grub).map(|text| quoted(Filter::Grub, text))
     });
-    environment.add_filter("shell", |value: &Value| {
-        word(value, quote::shell).map(Quoted::value)
+    environment.add_filter("shell", move |value: &Value| {
+        word(value, quote::shell).map(|text| quoted(Filter::Shell, text))
     });
-    environment.add_filter("comment", |value: &Value| {
-        word(value, quote::comment).map(Quoted::value)
+    environment.add_filter("comment", move |value: &Value| {
+        word(value, quote::comment).map(|text| quoted(Filter::Comment, text))
     });
-    environment.add_filter("verbatim", |value: &Value| {
-        word(value, |text| Ok(text.to_owned())).map(Quoted::value)
+    environment.add_filter("verbatim", move |value: &Value| {
+        let text = word(value, |text| Ok(text.to_owned()));
+        text.map(|text| quoted(Filter::Verbatim, text))
     });
-    environment.add_filter("yaml", |value: &Value| yaml(value, 0).map(Quoted::value));
+    environment.add_filter("yaml", move |value: &Value| {
+        yaml(value, 0).map(|text| quoted(Filter::Yaml, text))
+    });
 }
 
 fn word(

@@ -7,17 +7,24 @@
 mod check;
 mod context;
 mod error;
+mod fallback;
 mod filters;
+mod placed;
 mod quote;
 mod quoted;
+mod reference;
 mod set;
 
-pub use check::{CheckedTemplate, check_templates};
+pub use check::{CheckedTemplate, check_for_machine, check_templates};
 pub use context::{
     BootContext, InstallContext, InterfaceContext, MachineContext, SeedContext, SeedInputs,
     ServerContext,
 };
 pub use error::RenderError;
+pub(crate) use fallback::fallback;
+pub use reference::reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) use set::Marks;
 pub use set::{
     PreparedContext, Rendered, Renderer, SeedFiles, TemplateSet, render_boot, render_prepared,
     render_seed,

@@ -51,7 +51,8 @@ pub(crate) fn comment(value: &str) -> Result<String, &'static str> {
     Ok(value.to_owned())
 }
 
-/// A YAML double-quoted scalar (YAML 1.2.2, 7.3.1), in ASCII.
+/// A string that YAML (1.2.2, 7.3.1, double-quoted scalar) and JSON (RFC 8259, section 7) read alike.
+/// What both know as one escape is escaped; what lies beyond 16 bits stays as it is.
 pub(crate) fn yaml_string(value: &str) -> String {
     let mut quoted = String::with_capacity(value.len() + 2);
     quoted.push('"');
@@ -63,14 +64,15 @@ pub(crate) fn yaml_string(value: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             ' '..='~' => quoted.push(c),
-            c if u32::from(c) <= 0xff => write!(quoted, "\\x{:02x}", u32::from(c)).unwrap_or(()),
             c if u32::from(c) <= 0xffff => write!(quoted, "\\u{:04x}", u32::from(c)).unwrap_or(()),
-            c => write!(quoted, "\\U{:08x}", u32::from(c)).unwrap_or(()),
+            c => quoted.push(c),
         }
     }
     quoted.push('"');
     quoted
 }
 
+#[cfg(test)]
+mod programs;
 #[cfg(test)]
 mod tests;

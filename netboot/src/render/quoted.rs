@@ -20,6 +20,60 @@ impl Quoted {
     pub(crate) fn value(text: String) -> Value {
         Value::from_object(Self(text))
     }
+
+    /// The same between marks that say which filter it came from, for [`super::placed`].
+    pub(crate) fn marked(filter: Filter, text: &str) -> Value {
+        Self::value(format!("{}{text}{END}", filter.mark()))
+    }
+}
+
+/// Closes a marked text. Marks are noncharacters (Unicode 17, 23.7), which no text contains.
+pub(crate) const END: char = '\u{fdd0}';
+
+/// The quoting filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filter {
+    Grub,
+    Shell,
+    Yaml,
+    Comment,
+    Verbatim,
+}
+
+impl Filter {
+    const ALL: [Self; 5] = [
+        Self::Grub,
+        Self::Shell,
+        Self::Yaml,
+        Self::Comment,
+        Self::Verbatim,
+    ];
+
+    /// As templates write it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Grub => "grub",
+            Self::Shell => "shell",
+            Self::Yaml => "yaml",
+            Self::Comment => "comment",
+            Self::Verbatim => "verbatim",
+        }
+    }
+
+    const fn mark(self) -> char {
+        match self {
+            Self::Grub => '\u{fdd1}',
+            Self::Shell => '\u{fdd2}',
+            Self::Yaml => '\u{fdd3}',
+            Self::Comment => '\u{fdd4}',
+            Self::Verbatim => '\u{fdd5}',
+        }
+    }
+
+    /// The filter that a mark stands for.
+    pub(crate) fn of(mark: char) -> Option<Self> {
+        Self::ALL.into_iter().find(|filter| filter.mark() == mark)
+    }
 }
 
 impl Object for Quoted {

@@ -96,8 +96,12 @@ pub struct SeedFiles {
 /// Compiled templates by image.
 #[derive(Debug, Default)]
 pub struct Renderer {
-    sets: RwLock<HashMap<String, Arc<TemplateSet>>>,
+    sets: Sets,
+    /// The same with marks, for checks.
+    marked: Sets,
 }
+
+type Sets = RwLock<HashMap<String, Arc<TemplateSet>>>;
 
 impl Renderer {
     /// An empty cache.
@@ -107,25 +111,41 @@ impl Renderer {
 
     /// The set of an image, if it was compiled before; never reads a disk.
     pub fn compiled(&self, image: &UnpackedImage) -> Option<Arc<TemplateSet>> {
-        self.sets
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&image.digest)
-            .cloned()
+        kept(&self.sets, image)
     }
 
     /// The set of an image; compiled at the first call for its digest, which reads local disk.
     pub fn templates(&self, image: &UnpackedImage) -> Result<Arc<TemplateSet>, RenderError> {
-        if let Some(set) = self.compiled(image) {
-            return Ok(set);
-        }
-        let set = Arc::new(TemplateSet::load(&image.root)?);
-        let mut sets = self.sets.write().unwrap_or_else(PoisonError::into_inner);
-        if sets.len() >= MAX_SETS {
-            sets.clear();
-        }
-        Ok(Arc::clone(sets.entry(image.digest.clone()).or_insert(set)))
+        keep(&self.sets, image, Marks::Absent)
     }
+
+    pub(crate) fn marked(&self, image: &UnpackedImage) -> Result<Arc<TemplateSet>, RenderError> {
+        keep(&self.marked, image, Marks::Present)
+    }
+}
+
+fn kept(sets: &Sets, image: &UnpackedImage) -> Option<Arc<TemplateSet>> {
+    let sets = sets.read().unwrap_or_else(PoisonError::into_inner);
+    sets.get(&image.digest).cloned()
+}
+
+fn keep(sets: &Sets, image: &UnpackedImage, marks: Marks) -> Result<Arc<TemplateSet>, RenderError> {
+    if let Some(set) = kept(sets, image) {
+        return Ok(set);
+    }
+    let set = Arc::new(TemplateSet::read(&image.root, marks)?);
+    let mut sets = sets.write().unwrap_or_else(PoisonError::into_inner);
+    if sets.len() >= MAX_SETS {
+        sets.clear();
+    }
+    Ok(Arc::clone(sets.entry(image.digest.clone()).or_insert(set)))
+}
+
+/// Whether rendered text shows which filter a value went through: for checks, never for machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Marks {
+    Absent,
+    Present,
 }
 
 /// Compiled templates of one image over the built-in ones.
@@ -140,21 +160,25 @@ pub struct TemplateSet {
 impl TemplateSet {
     /// Only the built-in templates.
     pub fn built_in() -> Self {
-        Self::compile(Vec::new())
+        Self::compile(Vec::new(), Marks::Absent)
     }
 
     /// The built-in templates, covered by every `*.j2` below `root`.
     pub fn load(root: &Path) -> Result<Self, RenderError> {
+        Self::read(root, Marks::Absent)
+    }
+
+    pub(crate) fn read(root: &Path, marks: Marks) -> Result<Self, RenderError> {
         let mut found = Vec::new();
         collect(root, "", 0, &mut found).map_err(|error| RenderError::Unreadable {
             root: root.to_owned(),
             problem: error.to_string(),
         })?;
-        Ok(Self::compile(found))
+        Ok(Self::compile(found, marks))
     }
 
     /// The built-in templates, covered by these of (name, source).
-    pub(crate) fn compile(found: Vec<(String, String)>) -> Self {
+    pub(crate) fn compile(found: Vec<(String, String)>, marks: Marks) -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let mut syntax = environment.syntax().to_builder();
@@ -164,7 +188,7 @@ impl TemplateSet {
         environment.set_fuel(Some(FUEL));
         environment.set_debug(true);
         quoted::require(&mut environment);
-        filters::register(&mut environment);
+        filters::register(&mut environment, marks == Marks::Present);
         let own: HashSet<String> = found.iter().map(|(name, _)| name.clone()).collect();
         let mut broken = HashMap::new();
         let defaults = BUILT_IN

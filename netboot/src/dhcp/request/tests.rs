@@ -68,6 +68,18 @@ fn each_malformed_packet_has_its_own_refusal() {
 }
 
 #[test]
+fn relay_information_that_could_not_all_be_echoed_is_refused() {
+    let once = discover().set(82, &[1, 2, 3, 4]).bytes();
+    assert!(BootRequest::parse(&once).is_ok());
+    let end = once.len() - 1;
+    let twice = [&once[..end], &[93, 2, 0, 7, 82, 4, 1, 2, 5, 6, 255]].concat();
+    assert_eq!(
+        BootRequest::parse(&twice).map(drop),
+        Err(Refusal::BadOption(82))
+    );
+}
+
+#[test]
 fn a_missing_end_option_is_forgiven() {
     let mut bytes = discover().bytes();
     bytes.pop();

@@ -431,11 +431,18 @@ async fn grub_cfg_is_rendered_and_the_decision_recorded() {
 }
 
 #[tokio::test]
-async fn a_broken_template_answers_500_and_is_recorded() {
+async fn a_broken_template_is_recorded_and_grub_is_sent_to_the_disk_with_the_reason() {
     let bench = bench(HttpLimits::default(), |_| {}).await;
     let template = bench.images.path().join("disk/grub/grub.cfg.j2");
     std::fs::write(template, "a\n{{ machine.nope | grub }}\n").unwrap();
-    assert_eq!(bench.get("/grub/grub.cfg").await.status, 500);
+    let reply = bench.get("/grub/grub.cfg").await;
+    assert_eq!(reply.status, 200);
+    let text = String::from_utf8(reply.body).unwrap();
+    let first = text.lines().nth(1).unwrap();
+    assert!(first.contains("grub/grub.cfg.j2 line 2"), "{text}");
+    assert!(text.contains("chainloader"), "{text}");
+    // The machine holds a token; what is broken never installs.
+    assert!(!text.contains(TOKEN) && !text.contains("vmlinuz"), "{text}");
     let failed = bench
         .event(|kind| matches!(kind, BootEventKind::RenderFailed { .. }))
         .await;
@@ -449,6 +456,32 @@ async fn a_broken_template_answers_500_and_is_recorded() {
     };
     assert_eq!((template.as_str(), line), ("grub/grub.cfg.j2", Some(2)));
     assert!(reason.contains("machine.nope"), "{reason}");
+    let rendered = bench
+        .event(|kind| matches!(kind, BootEventKind::Rendered { .. }))
+        .await;
+    let BootEventKind::Rendered { decision, .. } = rendered else {
+        unreachable!()
+    };
+    assert_eq!(decision, BootDecision::LocalDisk);
+}
+
+#[tokio::test]
+async fn a_broken_template_of_another_file_answers_500() {
+    let bench = bench(HttpLimits::default(), |_| {}).await;
+    for (name, source) in [
+        ("ipxe.cfg", "{{ machine.nope | grub }}"),
+        ("other.cfg", "{% if %}"),
+        ("plain.txt", "{{ machine.name }}"),
+    ] {
+        let template = bench.images.path().join(format!("disk/{name}.j2"));
+        std::fs::write(template, source).unwrap();
+    }
+    for name in ["ipxe.cfg", "other.cfg", "plain.txt"] {
+        let reply = bench.get(&format!("/{name}")).await;
+        assert_eq!(reply.status, 500, "{name}");
+        let text = String::from_utf8(reply.body).unwrap();
+        assert!(text.contains(&format!("{name}.j2 line 1")), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -103,10 +103,13 @@ proptest! {
     }
 
     #[test]
-    fn yaml_reads_back_the_same_string(value in any::<String>()) {
+    fn yaml_and_json_read_back_the_same_string(value in any::<String>()) {
         let quoted = yaml_string(&value);
-        prop_assert!(quoted.is_ascii() && !quoted.contains(['\n', '\r']));
+        let ends_a_line = |c: char| c.is_control() || ['\u{2028}', '\u{2029}'].contains(&c);
+        prop_assert!(!quoted.chars().any(ends_a_line));
         let read: String = yaml::from_str(&quoted).unwrap();
+        prop_assert_eq!(&read, &value);
+        let read: String = serde_json::from_str(&quoted).unwrap();
         prop_assert_eq!(read, value);
     }
 
