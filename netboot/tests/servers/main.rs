@@ -1,6 +1,8 @@
 //! The DHCP and TFTP servers on real sockets.
 
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod link;
 #[cfg(test)]
 mod network;

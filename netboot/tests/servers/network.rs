@@ -37,12 +37,17 @@ fn config(mode: DhcpMode) -> DhcpConfig {
     }
 }
 
-fn dhcp(mode: DhcpMode) -> DhcpServer {
+pub(crate) fn dhcp(mode: DhcpMode) -> DhcpServer {
     DhcpServer::bind(config(mode), DhcpMetrics::default()).expect("binds")
 }
 
 /// The fixed part, the given options and an end.
-fn message(mac: [u8; 6], xid: u32, giaddr: Ipv4Addr, options: &[(u8, &[u8])]) -> Vec<u8> {
+pub(crate) fn message(
+    mac: [u8; 6],
+    xid: u32,
+    giaddr: Ipv4Addr,
+    options: &[(u8, &[u8])],
+) -> Vec<u8> {
     let mut bytes = vec![0; 236];
     bytes[..3].copy_from_slice(&[1, 1, 6]);
     bytes[4..8].copy_from_slice(&xid.to_be_bytes());
