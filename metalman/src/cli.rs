@@ -74,6 +74,8 @@ enum TemplatesCommand {
         /// Folder of an unpacked netboot image [default: the templates built in]
         dir: Option<PathBuf>,
     },
+    /// Print what a template may use: variables, filters, limits
+    Context,
 }
 
 impl Cli {
@@ -111,6 +113,9 @@ impl Cli {
             Command::Crd { out } => crds(out.as_deref()),
             Command::Templates(TemplatesCommand::Check { dir }) => check_templates(dir.as_deref()),
             Command::SecureBoot(command) => secureboot::run(command),
+            Command::Templates(TemplatesCommand::Context) => {
+                print(&crate::site::template_reference())
+            }
             Command::Version => print(concat!("metalman ", env!("CARGO_PKG_VERSION"), "\n")),
         }
     }
@@ -160,5 +165,18 @@ fn print(text: &str) -> Result<()> {
         // `metalman … | head` is no failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("write to standard output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_reference_of_templates_is_fresh() {
+        let kept = include_str!("../../templates/README.md");
+        let made = crate::site::template_reference();
+        assert_eq!(
+            kept, made,
+            "metalman templates context > templates/README.md"
+        );
     }
 }

@@ -46,7 +46,7 @@ use crate::{
     driver::{Driver, DriverMemory, ImageJobs, ImageParts},
     health::{self, Metrics, Readiness},
     kube::{foreign::Alarm, secrets::Secrets, watch, writer::Writer},
-    site::{BootCache, BootView, Site, SiteDirectory},
+    site::{BootCache, BootFileChecks, BootView, Site, SiteDirectory},
     standalone::http as tls,
     store::Store,
     supervisor::{self, Supervisor},
@@ -107,6 +107,11 @@ pub async fn run(config: Config) -> Result<()> {
         cache: BootCache::default(),
         boot_url: boot_tls::boot_url(&config, &place, &server),
     };
+    let boot_files = BootFileChecks {
+        site: site.clone(),
+        renderer: Arc::new(Renderer::new()),
+        server: server.clone(),
+    };
     boot.rebuild(clock::now())
         .await
         .context("load the install tokens")?;
@@ -132,6 +137,7 @@ pub async fn run(config: Config) -> Result<()> {
         store,
         images,
         boot,
+        boot_files,
         recorder,
         client: cluster.client.clone(),
         http_tls,
@@ -175,6 +181,7 @@ struct Parts {
     store: Store,
     images: ImageStore,
     boot: BootView,
+    boot_files: BootFileChecks,
     recorder: Recorder,
     client: Client,
     http_tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
@@ -201,10 +208,11 @@ impl Parts {
             self.recorder.clone(),
             alarm,
         ));
-        let renderer = Arc::new(Renderer::new());
+        let renderer = self.boot_files.renderer.clone();
         let planner = Planner::new(
             self.client.clone(),
             self.images.clone(),
+            renderer.clone(),
             &self.config.site,
             &server.http_url,
         );
@@ -270,6 +278,7 @@ impl Parts {
         let parts = ImageParts {
             store: images,
             secrets: secrets.clone(),
+            boot_files: self.boot_files.clone(),
             site: self.site.clone(),
             recorder: self.recorder.clone(),
             tasks: tasks.clone(),
@@ -306,6 +315,11 @@ impl Parts {
             memory: DriverMemory::default(),
         };
         supervisor.start("driver", driver.run(supervisor.stop_token()));
+        let (checks, stop) = (self.boot_files.clone(), supervisor.stop_token());
+        supervisor.start("boot file checks", async move {
+            checks.run(stop).await;
+            Ok(())
+        });
         let writer = Writer::new(self.client.clone(), self.site.clone(), self.store.clone());
         supervisor.start("status writer", writer.run(supervisor.stop_token()));
         Ok(())

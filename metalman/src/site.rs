@@ -4,6 +4,7 @@
 //! Invariant: it is a projection that can be rebuilt; nothing is decided here.
 
 mod boot;
+mod boot_files;
 mod changes;
 mod loaders;
 mod read;
@@ -20,7 +21,9 @@ use netboot::directory::Snapshot;
 use tokio::sync::watch;
 
 pub(crate) use boot::architecture;
-pub use boot::{BootCache, BootView, SiteDirectory};
+pub use boot::{BootCache, BootView, SiteDirectory, template_reference};
+pub use boot_files::BootFileChecks;
+use boot_files::Verdicts;
 use changes::{Change, Readers};
 pub use changes::{Changed, Changes};
 pub use loaders::{LoaderVerdict, LoadersSeen};
@@ -34,6 +37,7 @@ pub struct Site {
     name: String,
     view: RwLock<View>,
     boot: ArcSwap<Snapshot>,
+    boot_files: Verdicts,
     changes: watch::Sender<u64>,
     readers: Readers,
     loaders: LoadersSeen,
@@ -64,6 +68,7 @@ impl Site {
             name: name.into(),
             view: RwLock::default(),
             boot: ArcSwap::from_pointee(Snapshot::default()),
+            boot_files: Verdicts::default(),
             changes: watch::Sender::new(0),
             readers: Readers::default(),
             loaders: LoadersSeen::default(),

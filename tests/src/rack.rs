@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use bmcsim::{Bmc, BmcConfig, Config, PowerKind, Running};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
@@ -23,6 +23,17 @@ pub const DISK: &[u8] = b"an operating system, as far as this test cares";
 const PASSWORD: &str = "correct horse";
 const MAC: &str = "52:54:00:77:00:11";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+/// What every boot image has.
+const BOOT_FILES: [(&str, &[u8]); 4] = [
+    (
+        "disk/metadata.yaml",
+        b"dhcpBootImageName: shimx64.efi\nhttpBootPath: shimx64.efi\n",
+    ),
+    ("disk/shimx64.efi", b"shim"),
+    ("disk/vmlinuz", b"kernel"),
+    ("disk/initrd", b"ramdisk"),
+];
 
 /// A rack of one machine named `node-1`.
 #[derive(Debug)]
@@ -66,16 +77,7 @@ impl Rack {
             .install_default()
             .ok();
         let dir = TempDir::new()?;
-        let boot_files: [(&str, &[u8]); 4] = [
-            (
-                "disk/metadata.yaml",
-                b"dhcpBootImageName: shimx64.efi\nhttpBootPath: shimx64.efi\n",
-            ),
-            ("disk/shimx64.efi", b"shim"),
-            ("disk/vmlinuz", b"kernel"),
-            ("disk/initrd", b"ramdisk"),
-        ];
-        image::write_layout(&dir.path().join("netboot"), &boot_files)?;
+        image::write_layout(&dir.path().join("netboot"), &BOOT_FILES)?;
         image::write_layout(&dir.path().join("host"), &[("disk/disk.img", DISK)])?;
         let mut bmc = BmcConfig::memory("node-1", PASSWORD);
         bmc.backend = bmcsim::BackendConfig::Memory {
@@ -138,6 +140,31 @@ impl Rack {
                 "passwordRef": { "name": "bmc" },
             },
         })
+    }
+
+    /// Writes one more boot image, with these files besides the usual ones; returns its reference.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn boot_image(&self, name: &str, files: &[(&str, &[u8])]) -> Result<String> {
+        let dir = self.dir.path().join(name);
+        image::write_layout(&dir, &[&BOOT_FILES, files].concat())?;
+        Ok(format!("oci-layout:{}", dir.display()))
+    }
+
+    /// Waits until a condition of a Machine has this status.
+    ///
+    /// # Errors
+    /// When that does not happen.
+    pub async fn condition(&self, machine: &str, kind: &str, status: &str) -> Result<Condition> {
+        let what = format!("{machine} to have {kind}={status}");
+        let found = wait::until(&what, async || {
+            let conditions = self.machine(machine).await.ok()?.status?.conditions;
+            conditions
+                .into_iter()
+                .find(|c| c.type_ == kind && c.status == status)
+        });
+        found.await.with_context(|| self.appliance.log())
     }
 
     /// Creates a Machine, or changes it, with these changes to the usual spec.pxe.

@@ -258,6 +258,89 @@ async fn bad_input_is_named_before_power_is_touched() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_broken_template_is_a_condition_and_stops_a_repave_before_power() -> Result<()> {
+    let rack = Rack::start().await?;
+    let host = rack.host()?;
+    rack.condition("node-1", "BootFilesReady", "True").await?;
+    for (name, template, line, says) in [
+        (
+            "missing",
+            "echo {{ machine.name | grub }}\n\necho {{ machine.serial | grub }}\n",
+            "grub/grub.cfg.j2 line 3",
+            "(machine.serial)",
+        ),
+        (
+            "unquoted",
+            "echo {{ machine.name }}\n",
+            "grub/grub.cfg.j2 line 1",
+            "not quoted",
+        ),
+        (
+            "misplaced",
+            "echo \"{{ machine.name | grub }}\"\n",
+            "grub/grub.cfg.j2",
+            "inside quotes",
+        ),
+    ] {
+        let image = rack.boot_image(name, &[("disk/grub/grub.cfg.j2", template.as_bytes())])?;
+        rack.apply_machine("node-1", json!({ "netbootImage": image }))
+            .await?;
+        let what = format!("{name} to be a condition");
+        wait::until(&what, async || {
+            let broken = rack.condition("node-1", "BootFilesReady", "False").await;
+            let broken = broken.ok()?;
+            let told = broken.message.contains(line) && broken.message.contains(says);
+            (broken.reason == "TemplateFailed" && told).then_some(())
+        })
+        .await?;
+        let operation = format!("replace-{name}");
+        rack.operate(&operation, "HostReplace", "node-1").await?;
+        let status = rack.ends(&operation, Phase::Failed).await?.status.unwrap();
+        let ended = status.conditions.iter().find(|c| c.type_ == "Completed");
+        let ended = ended.unwrap();
+        ensure!(ended.reason == "TemplateFailed", "{ended:?}");
+        ensure!(ended.message.contains(line), "{ended:?}");
+        ensure!(rack.power_changes() == (0, 0), "{:?}", rack.bmc.log().power);
+    }
+    let image = rack.boot_image(
+        "served",
+        &[
+            (
+                "disk/grub/grub.cfg.j2",
+                b"echo {{ machine.serial | grub }}\n",
+            ),
+            ("disk/other.cfg.j2", b"\n{{ machine.serial | grub }}\n"),
+        ],
+    )?;
+    rack.apply_machine("node-1", json!({ "netbootImage": image }))
+        .await?;
+    wait::until("GRUB to be told why, and to start the disk", async || {
+        let text = host.get("grub/grub.cfg").await.ok()?.text().await.ok()?;
+        let told = text.contains("grub/grub.cfg.j2 line 1") && text.contains("machine.serial");
+        (told && text.contains("chainloader") && !text.contains("vmlinuz")).then_some(())
+    })
+    .await?;
+    let other = host.get("other.cfg").await?;
+    ensure!(other.status() == StatusCode::INTERNAL_SERVER_ERROR);
+    ensure!(other.text().await?.contains("other.cfg.j2 line 2"));
+
+    let image = rack.boot_image(
+        "mended",
+        &[(
+            "disk/grub/grub.cfg.j2",
+            b"echo {{ machine.name | grub }} unbounded.token={% if install %}{{ install.token | grub }}{% endif %}\n",
+        )],
+    )?;
+    rack.apply_machine("node-1", json!({ "netbootImage": image }))
+        .await?;
+    rack.condition("node-1", "BootFilesReady", "True").await?;
+    rack.operate("replace", "HostReplace", "node-1").await?;
+    rack.reaches("replace", Stage::WaitingRepave).await?;
+    ensure!(!host.install_token().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_foreign_or_second_installer_is_refused_and_a_refused_disk_is_final() -> Result<()> {
     let rack = Rack::start().await?;
     rack.operate("replace", "HostReplace", "node-1").await?;

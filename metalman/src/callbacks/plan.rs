@@ -1,6 +1,6 @@
 //! The install plan: everything an installer needs, from what was frozen for its operation.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
@@ -12,7 +12,7 @@ use metalman_api::{
 use netboot::{
     directory::BootMachine,
     images::{Compression, ImageStore},
-    render::SeedInputs,
+    render::{Renderer, SeedInputs},
 };
 use serde_json::json;
 
@@ -26,6 +26,7 @@ const REBOOT_DELAY_SECONDS: u32 = 30;
 pub struct Planner {
     client: Client,
     images: ImageStore,
+    renderer: Arc<Renderer>,
     site: String,
     serve_url: String,
 }
@@ -40,10 +41,17 @@ impl std::fmt::Debug for Planner {
 
 impl Planner {
     /// Plans for machines of `site`, which reach us at `serve_url`.
-    pub fn new(client: Client, images: ImageStore, site: &str, serve_url: &str) -> Self {
+    pub fn new(
+        client: Client,
+        images: ImageStore,
+        renderer: Arc<Renderer>,
+        site: &str,
+        serve_url: &str,
+    ) -> Self {
         Self {
             client,
             images,
+            renderer,
             site: site.to_owned(),
             serve_url: serve_url.to_owned(),
         }
@@ -143,7 +151,7 @@ impl Planner {
             cloud_init_url: format!("{}/boot/{capability}/cloud-init", self.serve_url),
             user_data,
         };
-        let seed = super::seed::render(boot, inputs)?;
+        let seed = super::seed::render(&self.renderer, boot, inputs)?;
         let config = json!({
             "MachineName": token.machine,
             "BootReport": { "URL": boot_report_url },

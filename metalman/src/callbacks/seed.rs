@@ -15,12 +15,16 @@ pub(super) type SeedFile = (&'static str, String);
 ///
 /// # Errors
 /// When the machine has no lease, or a template fails: with file, line and variable.
-pub(super) fn render(machine: &BootMachine, inputs: SeedInputs) -> Result<Vec<SeedFile>, Trouble> {
+pub(super) fn render(
+    renderer: &Renderer,
+    machine: &BootMachine,
+    inputs: SeedInputs,
+) -> Result<Vec<SeedFile>, Trouble> {
     let failed = |what: String| trouble(format!("Machine {}: {what}", machine.name));
     let context = SeedContext::new(machine, inputs)
         .ok_or_else(|| failed("it has no lease in spec.pxe.dhcpLeases".into()))?;
     let templates = match &machine.netboot {
-        Some(image) => Renderer::new()
+        Some(image) => renderer
             .templates(image)
             .map_err(|error| failed(chain(&error)))?,
         None => std::sync::Arc::new(TemplateSet::built_in()),

@@ -70,6 +70,25 @@ pub enum Images {
     Failed(Trouble),
 }
 
+/// Whether the boot files of a machine can be made from its netboot image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BootFiles {
+    /// The image is not in the cache.
+    NotFetched,
+    /// Every template renders for this machine.
+    Good {
+        /// Of the image.
+        digest: String,
+    },
+    /// At least one template fails.
+    Broken {
+        /// CamelCase.
+        reason: String,
+        /// Template, line, variable and cure.
+        message: String,
+    },
+}
+
 /// What the Machine object says, as far as operations care.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MachineFacts {

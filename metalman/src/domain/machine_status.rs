@@ -11,7 +11,7 @@ use metalman_api::{
 };
 
 use super::{
-    facts::{Power, Reading, Trouble},
+    facts::{BootFiles, Power, Reading, Trouble},
     state::TargetState,
     status::{condition, keep_transition_times},
 };
@@ -33,6 +33,8 @@ pub struct MachineView<'a> {
     pub conflict: Option<&'a str>,
     /// Whether its boot loaders are above the revocation level, and which they are.
     pub loaders: Option<(bool, &'a str)>,
+    /// Whether its boot files can be made, once that was checked.
+    pub boot_files: Option<&'a BootFiles>,
     /// Counters that have been followed.
     pub counters: Option<OperationCounters>,
 }
@@ -169,6 +171,8 @@ fn conditions(view: &MachineView<'_>, generation: Option<i64>, now: Timestamp) -
             generation,
         ));
     }
+    let files = view.boot_files;
+    conditions.extend(files.map(|files| boot_files(files, now, generation)));
     if let Some((name, target)) = view.target
         && target.kind == OperationKind::HostReplace
     {
@@ -184,6 +188,23 @@ fn conditions(view: &MachineView<'_>, generation: Option<i64>, now: Timestamp) -
         conditions.push(condition("Repaved", verdict, reason, name, at, generation));
     }
     conditions
+}
+
+fn boot_files(files: &BootFiles, now: Timestamp, generation: Option<i64>) -> Condition {
+    let (verdict, reason, message) = match files {
+        BootFiles::NotFetched => (
+            "Unknown",
+            "ImageNotFetched",
+            "the netboot image is not in the cache".to_owned(),
+        ),
+        BootFiles::Good { digest } => (
+            "True",
+            "Rendered",
+            format!("every boot file of {digest} can be made for this machine"),
+        ),
+        BootFiles::Broken { reason, message } => ("False", reason.as_str(), message.clone()),
+    };
+    condition("BootFilesReady", verdict, reason, &message, now, generation)
 }
 
 #[cfg(test)]
@@ -232,6 +253,38 @@ mod tests {
             status.redfish.unwrap().cert_fingerprint.as_deref(),
             Some("aa:bb")
         );
+    }
+
+    #[test]
+    fn a_broken_template_is_a_condition_until_it_is_mended() {
+        let broken = BootFiles::Broken {
+            reason: "TemplateFailed".into(),
+            message: "template grub/grub.cfg.j2 line 3: undefined value (machine.serial)".into(),
+        };
+        let good = BootFiles::Good {
+            digest: "sha256:00".into(),
+        };
+        let mut status = MachineStatus::default();
+        for (second, files, want) in [
+            (1, &broken, ("False", "TemplateFailed", 1)),
+            (2, &broken, ("False", "TemplateFailed", 1)),
+            (3, &good, ("True", "Rendered", 3)),
+            (4, &BootFiles::NotFetched, ("Unknown", "ImageNotFetched", 4)),
+        ] {
+            let view = MachineView {
+                boot_files: Some(files),
+                ..MachineView::default()
+            };
+            status = machine_status(&view, &status, None, at(second));
+            let mut ready = status
+                .conditions
+                .iter()
+                .filter(|c| c.type_ == "BootFilesReady");
+            let found = ready.next().unwrap();
+            let since = found.last_transition_time.0.as_second();
+            assert_eq!((found.status.as_str(), found.reason.as_str(), since), want);
+            assert!(ready.next().is_none());
+        }
     }
 
     #[test]

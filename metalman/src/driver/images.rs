@@ -23,7 +23,7 @@ use crate::{
         state::FrozenInput,
     },
     kube::secrets::Secrets,
-    site::Site,
+    site::{BootFileChecks, Site},
     timeline::Recorder,
 };
 use pull::Wanted;
@@ -47,6 +47,8 @@ pub struct ImageParts {
     pub secrets: Secrets,
     /// Site view.
     pub site: Arc<Site>,
+    /// What a netboot image is judged by besides its bytes.
+    pub boot_files: BootFileChecks,
     /// Boot timeline.
     pub recorder: Recorder,
     /// Tasks, joined at the end.
@@ -149,6 +151,14 @@ impl ImageJobs {
             return Err(gone(&format!(
                 "the image of {field} names no dhcpBootImageName in its metadata.yaml"
             )));
+        }
+        let broken = self
+            .parts
+            .boot_files
+            .problem_of(name, Arc::clone(&netboot))
+            .await;
+        if let Some((reason, message)) = broken {
+            return Err(trouble(reason, format!("Machine {name}: {message}"), false));
         }
         let host = self.obtain_for(key, &host_wanted).await?;
         let disk = host

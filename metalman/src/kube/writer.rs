@@ -312,6 +312,7 @@ impl Writer {
         let memory = self.site.memory(name);
         let conflict = self.site.conflict_of(name);
         let loaders = self.site.loader_verdict(name);
+        let boot_files = self.site.boot_files_of(name);
         let view = MachineView {
             power: memory.power.as_ref(),
             trouble: memory.trouble.as_ref(),
@@ -322,6 +323,7 @@ impl Writer {
             loaders: loaders
                 .as_ref()
                 .map(|verdict| (verdict.is_current, verdict.message.as_str())),
+            boot_files: boot_files.as_ref(),
             counters: self.followed(machine, shown.operations.unwrap_or_default()),
         };
         let wanted = machine_status(&view, &shown, machine.metadata.generation, now);

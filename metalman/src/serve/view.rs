@@ -98,6 +98,13 @@ impl SiteView for WebView {
 }
 
 impl WebView {
+    fn broken_boot_files(&self, machine: &str) -> Option<String> {
+        match self.site.boot_files_of(machine)? {
+            facts::BootFiles::Broken { message, .. } => Some(message),
+            facts::BootFiles::Good { .. } | facts::BootFiles::NotFetched => None,
+        }
+    }
+
     fn row(&self, machine: &Machine, operations: &[Arc<MachineOperation>]) -> MachineRow {
         let name = name_of(machine).to_owned();
         let memory = self.site.memory(&name);
@@ -106,6 +113,7 @@ impl WebView {
         let problem = self
             .site
             .conflict_of(&name)
+            .or_else(|| self.broken_boot_files(&name))
             .or_else(|| memory.trouble.map(|trouble| trouble.message))
             .or_else(|| failure(&status));
         MachineRow {

@@ -154,6 +154,7 @@ impl BootView {
             let new = Arc::new(Snapshot::of(machines));
             let old = self.site.boot.swap(new.clone());
             self.site.tell_disputes(&old, &new);
+            self.site.boot_files.news.notify_one();
         }
         Ok(())
     }
@@ -219,6 +220,24 @@ impl BootView {
         self.site.loaders().learn(&image);
         Some(image)
     }
+}
+
+/// What templates may use, for their authors; `templates/README.md` is this text.
+pub fn template_reference() -> String {
+    netboot::render::reference(&[
+        (
+            "extra.site",
+            "text",
+            "value of the site label; empty when there is none",
+        ),
+        ("extra.serve_url", "text", "the same as `server.http_url`"),
+        (
+            "extra.machine",
+            "object",
+            "the Machine object without its status, as `kubectl get machine -o json` shows it: \
+             `extra.machine.spec.pxe.image`, `extra.machine.metadata.labels`",
+        ),
+    ])
 }
 
 /// The architecture in netboot's terms.
