@@ -26,7 +26,7 @@ use netboot::{
     directory::BootDirectory,
     http::{BootFiles, BootServer, HttpLimits},
     images::ImageStore,
-    render::{Renderer, ServerContext},
+    render::ServerContext,
 };
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
@@ -107,11 +107,6 @@ pub async fn run(config: Config) -> Result<()> {
         cache: BootCache::default(),
         boot_url: boot_tls::boot_url(&config, &place, &server),
     };
-    let boot_files = BootFileChecks {
-        site: site.clone(),
-        renderer: Arc::new(Renderer::new()),
-        server: server.clone(),
-    };
     boot.rebuild(clock::now())
         .await
         .context("load the install tokens")?;
@@ -133,11 +128,11 @@ pub async fn run(config: Config) -> Result<()> {
     // Those who answer, those who decide, those who show.
     let parts = Parts {
         config,
+        boot_files: BootFileChecks::new(site.clone(), server.clone()),
         site,
         store,
         images,
         boot,
-        boot_files,
         recorder,
         client: cluster.client.clone(),
         http_tls,

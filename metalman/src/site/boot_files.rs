@@ -44,6 +44,15 @@ pub struct BootFileChecks {
 }
 
 impl BootFileChecks {
+    /// Checks for the machines of `site`, which reach us at `server`.
+    pub fn new(site: Arc<Site>, server: ServerContext) -> Self {
+        Self {
+            site,
+            renderer: Arc::new(Renderer::new()),
+            server,
+        }
+    }
+
     /// Checks machines whenever the snapshot changes, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         loop {

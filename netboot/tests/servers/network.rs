@@ -22,7 +22,7 @@ use crate::{
     support::{Files, MAC, clock, events_until, machine, noise, receive},
 };
 
-fn config(mode: DhcpMode) -> DhcpConfig {
+pub(crate) fn config(mode: DhcpMode) -> DhcpConfig {
     DhcpConfig {
         mode,
         port: 67,
@@ -37,7 +37,7 @@ fn config(mode: DhcpMode) -> DhcpConfig {
     }
 }
 
-pub(crate) fn dhcp(mode: DhcpMode) -> DhcpServer {
+fn dhcp(mode: DhcpMode) -> DhcpServer {
     DhcpServer::bind(config(mode), DhcpMetrics::default()).expect("binds")
 }
 

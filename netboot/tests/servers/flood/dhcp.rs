@@ -1,14 +1,25 @@
 //! DHCP: mutated packets, and packets forged in the name of a machine.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
-use netboot::{dhcp::server::DhcpMode, directory::InMemory};
+use jiff::Timestamp;
+use netboot::{
+    dhcp::server::{DhcpConfig, DhcpMode, DhcpServer},
+    directory::InMemory,
+    metrics::DhcpMetrics,
+};
 use tokio::net::UdpSocket;
 
 use super::{Random, packets, resident_kib};
 use crate::{
     link::{CLIENT, Link, SERVER},
-    network::{dhcp, message},
+    network::{config, message},
     support::{MAC, machine, receive},
 };
 
@@ -17,6 +28,13 @@ const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 5);
 const BATCH: u32 = 200;
 /// More than the allocator and the event queue of the test take.
 const GROWTH_KIB: u64 = 24 << 10;
+
+/// A second goes by with each batch: the server looks at a thousand requests of one MAC per second.
+static SECONDS: AtomicI64 = AtomicI64::new(0);
+
+fn passing_time() -> Timestamp {
+    Timestamp::from_second(SECONDS.load(Ordering::Relaxed)).expect("in range")
+}
 
 /// A relay that speaks to the server of a machine with [`ADDRESS`].
 fn with_relay<C>(test: &str, client: impl FnOnce(UdpSocket, Arc<InMemory>) -> C + Send + 'static)
@@ -31,7 +49,14 @@ where
         server: SERVER,
     };
     link.run(
-        move |stop| async move { dhcp(mode).run(directory, stop).await },
+        move |stop| async move {
+            let config = DhcpConfig {
+                clock: passing_time,
+                ..config(mode)
+            };
+            let server = DhcpServer::bind(config, DhcpMetrics::default()).expect("binds");
+            server.run(directory, stop).await;
+        },
         move || async move {
             let relay = UdpSocket::bind((CLIENT, 67)).await.expect("binds");
             relay.connect((SERVER, 67)).await.expect("connects");
@@ -42,6 +67,7 @@ where
 
 /// Asks as the owner until the offer with this number comes; gives the address offered.
 async fn offer(relay: &UdpSocket, xid: u32) -> Ipv4Addr {
+    SECONDS.fetch_add(1, Ordering::Relaxed);
     let options: &[(u8, &[u8])] = &[(53, &[1]), (93, &[0, 7])];
     let discover = message(MAC.octets(), xid, CLIENT, options);
     for _ in 0..5 {

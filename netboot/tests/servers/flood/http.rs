@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use netboot::http::{HttpLimits, router, serve};
+use netboot::{
+    http::{BootServer, HttpLimits},
+    metrics::HttpMetrics,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -28,9 +31,15 @@ async fn start(machines: impl Iterator<Item = Ipv4Addr>) -> Running {
     let images = images(machines);
     let listener = TcpListener::bind((GOOD, 0)).await.expect("binds");
     let address = listener.local_addr().expect("is bound");
-    let routes = router(images.directory.clone(), images.files.clone());
+    let server = BootServer::new(
+        images.directory.clone(),
+        images.files.clone(),
+        axum::Router::new(),
+        HttpLimits::default(),
+        HttpMetrics::default(),
+    );
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-    tasks.spawn(serve(listener, routes, HttpLimits::default(), stop.clone()));
+    tasks.spawn(server.run(listener, stop.clone()));
     Running {
         address,
         _images: images,
