@@ -86,8 +86,8 @@ pub async fn run(config: Config) -> Result<()> {
 
     // Every socket, before anything answers.
     let sockets = BootSockets::bind(&config, &place, &server, &mut metrics).await?;
-    let web_page = config.listen(config.web_port);
-    let web_page = listen::tcp("the web page", "--web-port", web_page).await?;
+    let web_port = config.listen(config.web_port);
+    let web_page = listen::tcp("the web page", "--web-port", web_port).await?;
     let health_page = config.listen(config.health_port);
     let health_page = listen::tcp("health and metrics", "--health-port", health_page).await?;
 
@@ -111,10 +111,8 @@ pub async fn run(config: Config) -> Result<()> {
         .await
         .context("load the install tokens")?;
 
-    let http_tls = match &config.http_tls {
-        Some(tls) => Some(boot_tls::identity(tls, &cluster.tls)?),
-        None => None,
-    };
+    let identity = |tls| boot_tls::identity(tls, &cluster.tls);
+    let http_tls = config.http_tls.as_ref().map(identity).transpose()?;
 
     // What is seen at boot: queued by many, written by one task that outlives them.
     let (recorder, recorder_task) = recorder(&store, &site);
