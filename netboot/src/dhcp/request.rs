@@ -274,6 +274,8 @@ impl Options {
                 .map_err(|_| bad)
         };
         match code {
+            // Two types joined (RFC 3396) are none.
+            option::MESSAGE_TYPE if self.message_type.is_some() => return Err(bad),
             option::MESSAGE_TYPE => {
                 let [kind] = data else { return Err(bad) };
                 self.message_type = Some(*kind);

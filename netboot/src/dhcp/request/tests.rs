@@ -80,6 +80,16 @@ fn relay_information_that_could_not_all_be_echoed_is_refused() {
 }
 
 #[test]
+fn a_packet_of_two_types_is_refused() {
+    let once = discover().bytes();
+    let twice = [&once[..once.len() - 1], &[93, 2, 0, 7, 53, 1, 8, 255]].concat();
+    assert_eq!(
+        BootRequest::parse(&twice).map(drop),
+        Err(Refusal::BadOption(53))
+    );
+}
+
+#[test]
 fn a_missing_end_option_is_forgiven() {
     let mut bytes = discover().bytes();
     bytes.pop();
