@@ -8,6 +8,10 @@ use std::{
 
 use metalman::cli::Cli;
 
+/// The C library's allocator keeps what a list of ten thousand machines took for a moment.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     // Refused only if one is installed already, and then that one is used.

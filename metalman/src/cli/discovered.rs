@@ -70,7 +70,7 @@ pub(super) async fn run(args: DiscoveredArgs) -> Result<String> {
 async fn unowned(store: &Store) -> Result<Vec<UnknownMac>> {
     let mut owned = HashSet::new();
     for object in store.site_objects().all("Machine").await? {
-        let Ok(machine) = serde_json::from_value::<Machine>(object.body) else {
+        let Ok(machine) = serde_json::from_str::<Machine>(&object.body) else {
             continue;
         };
         let leases = machine.spec.pxe.unwrap_or_default().dhcp_leases;

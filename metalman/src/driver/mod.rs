@@ -119,9 +119,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Until the next target is due, at most a tick.
+    /// Until the next target, or a new snapshot, is due; at most a tick.
     fn pause(&self) -> Duration {
         let due = self.journal().next_due();
+        let due = due.into_iter().chain(self.boot.refresh_due()).min();
         due.and_then(|due| Duration::try_from(due.duration_since(clock::now())).ok())
             .map_or(if due.is_some() { Duration::ZERO } else { TICK }, |pause| {
                 pause.min(TICK)
@@ -154,8 +155,9 @@ impl Driver {
 
     async fn pass(&self, changed: &Changed) -> Result<(), StoreError> {
         let now = clock::now();
-        self.boot.refresh(changed, now).await?;
-        self.images.keep_netboot_images();
+        if self.boot.refresh(changed, now).await? {
+            self.images.keep_netboot_images();
+        }
         self.images.keep_size(self);
         self.record_new(changed, now).await?;
         let lost = |row: &Target| {

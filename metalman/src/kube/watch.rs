@@ -1,6 +1,6 @@
 //! Watches Machines, MachineOperations and Nodes; keeps site view and store in step with them.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{collections::HashSet, fmt::Debug, sync::Arc};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -40,13 +40,13 @@ pub async fn load(site: &Site, store: &Store) -> Result<(), StoreError> {
     let operations = store.site_objects().all(OPERATION).await?;
     let known = !machines.is_empty();
     for row in machines {
-        match serde_json::from_value(row.body) {
+        match serde_json::from_str(&row.body) {
             Ok(machine) => site.apply_machine(machine),
             Err(error) => warn!(%error, name = row.name, "kept Machine cannot be read"),
         }
     }
     for row in operations {
-        match serde_json::from_value(row.body) {
+        match serde_json::from_str(&row.body) {
             Ok(operation) => site.apply_operation(operation),
             Err(error) => warn!(%error, name = row.name, "kept operation cannot be read"),
         }
@@ -141,14 +141,15 @@ where
     while let Some(event) = stream.next().await {
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
-            Ok(watcher::Event::InitApply(object)) => listed.push(object),
+            Ok(watcher::Event::InitApply(object)) => listed.push(without_managers(object)),
             Ok(watcher::Event::InitDone) => {
                 let rows: Vec<SiteObject> = listed
                     .iter()
                     .map(|object| row(object, clock::now()))
                     .collect();
+                let there: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
                 for name in T::names(site) {
-                    if !listed.iter().any(|object| object.name_any() == name) {
+                    if !there.contains(name.as_str()) {
                         T::remove(&name, site);
                     }
                 }
@@ -168,6 +169,7 @@ where
                 }
             }
             Ok(watcher::Event::Apply(object)) => {
+                let object = without_managers(object);
                 keep(
                     T::KIND,
                     store.site_objects().put(&row(&object, clock::now())).await,
@@ -195,6 +197,12 @@ fn keep(kind: &str, kept: Result<(), StoreError>) {
     }
 }
 
+/// An object without its managed fields: nobody here asks who wrote what, and they are half of it.
+fn without_managers<T: Watched>(mut object: T) -> T {
+    object.meta_mut().managed_fields = None;
+    object
+}
+
 fn row<T: Watched>(object: &T, now: Timestamp) -> SiteObject {
     let meta = object.meta();
     SiteObject {
@@ -203,7 +211,7 @@ fn row<T: Watched>(object: &T, now: Timestamp) -> SiteObject {
         name: object.name_any(),
         uid: meta.uid.clone().unwrap_or_default(),
         resource_version: meta.resource_version.clone().unwrap_or_default(),
-        body: serde_json::to_value(object).unwrap_or_default(),
+        body: serde_json::to_string(object).unwrap_or_default(),
         updated_at: now,
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -26,6 +27,8 @@ use crate::{
 
 /// A snapshot is at most this old, since tokens end by time.
 const LONGEST_AGE: SignedDuration = SignedDuration::from_secs(1);
+/// A build is followed by a pause of this many times its length.
+const PAUSE_FACTOR: i32 = 4;
 
 /// Builds the snapshot that DHCP, TFTP and HTTP answer from.
 #[derive(Debug, Clone)]
@@ -52,8 +55,24 @@ pub struct BootCache(Arc<Mutex<Parts>>);
 
 #[derive(Debug, Default)]
 struct Parts {
-    parts: HashMap<String, (Part, Option<Arc<BootMachine>>)>,
+    made: HashMap<String, (Part, Option<Arc<BootMachine>>)>,
     built_at: Option<Timestamp>,
+    /// How long the last build took.
+    took: SignedDuration,
+    /// Something changed after the last build.
+    is_stale: bool,
+}
+
+impl Parts {
+    /// When the next build is due; `None` before the first.
+    fn due(&self) -> Option<Timestamp> {
+        let pause = if self.is_stale {
+            (self.took * PAUSE_FACTOR).min(LONGEST_AGE)
+        } else {
+            LONGEST_AGE
+        };
+        self.built_at?.checked_add(pause).ok()
+    }
 }
 
 /// What one machine of a snapshot is made of.
@@ -91,18 +110,30 @@ impl Part {
 }
 
 impl BootView {
-    /// Builds a new snapshot if something it is made of may have changed: at once for objects, images
-    /// and tokens that were told of, every second for what only time ends.
+    /// Builds a new snapshot if something it is made of may have changed: soon for objects, images
+    /// and tokens that were told of, every second for what only time ends. A site of thousands of
+    /// machines that change together is not built anew for each: a build that takes long is followed
+    /// by a pause of a few times as long. `true` when one was built.
     ///
     /// # Errors
     /// As for [`BootView::rebuild`].
-    pub async fn refresh(&self, changed: &Changed, now: Timestamp) -> Result<(), StoreError> {
-        let built_at = self.cache.lock().built_at;
-        let is_old = built_at.is_none_or(|at| now.duration_since(at).abs() >= LONGEST_AGE);
-        if changed.all || changed.objects || is_old {
+    pub async fn refresh(&self, changed: &Changed, now: Timestamp) -> Result<bool, StoreError> {
+        let is_due = {
+            let mut cache = self.cache.lock();
+            cache.is_stale |= changed.all || changed.objects;
+            cache
+                .due()
+                .is_none_or(|due| now >= due || due > now + LONGEST_AGE)
+        };
+        if is_due {
             self.rebuild(now).await?;
         }
-        Ok(())
+        Ok(is_due)
+    }
+
+    /// When [`BootView::refresh`] has something to do even if nothing changes until then.
+    pub fn refresh_due(&self) -> Option<Timestamp> {
+        self.cache.lock().due()
     }
 
     /// Builds and swaps in a new snapshot.
@@ -110,6 +141,7 @@ impl BootView {
     /// # Errors
     /// When the install tokens cannot be read; the old snapshot stays then.
     pub async fn rebuild(&self, now: Timestamp) -> Result<(), StoreError> {
+        let begun = Instant::now();
         let tokens = self.store.install_tokens().live(now).await?;
         let mut newest: HashMap<&str, &InstallToken> = HashMap::new();
         for token in &tokens {
@@ -135,7 +167,7 @@ impl BootView {
                     .or_else(|| self.netboot_image(&machine)),
                 machine,
             };
-            let kept = cache.parts.remove(&name).filter(|(old, _)| part.is(old));
+            let kept = cache.made.remove(&name).filter(|(old, _)| part.is(old));
             let built = match kept {
                 Some((_, built)) => built,
                 None => {
@@ -147,15 +179,17 @@ impl BootView {
             parts.insert(name, (part, built));
         }
         // What is left in the old parts belongs to machines that are gone.
-        is_new |= !cache.parts.is_empty();
-        cache.parts = parts;
+        is_new |= !cache.made.is_empty();
+        cache.made = parts;
         cache.built_at = Some(now);
+        cache.is_stale = false;
         if is_new {
             let new = Arc::new(Snapshot::of(machines));
             let old = self.site.boot.swap(new.clone());
             self.site.tell_disputes(&old, &new);
             self.site.boot_files.news.notify_one();
         }
+        cache.took = SignedDuration::try_from(begun.elapsed()).unwrap_or(LONGEST_AGE);
         Ok(())
     }
 
