@@ -5,8 +5,10 @@
 say() { printf '%s\n' "$*"; }
 step() { printf '==> %s\n' "$*"; }
 warn() { printf 'warning: %s\n' "$*" >&2; }
+# die WHY. With METALMAN_REASONS set, the reason is kept there, too, for whoever runs us and sums up at the end.
 die() {
     printf 'error: %s\n' "$*" >&2
+    [ -z "${METALMAN_REASONS:-}" ] || printf '%s: %s\n' "${0##*/}" "$*" >>"$METALMAN_REASONS" 2>/dev/null || true
     exit 1
 }
 

@@ -15,14 +15,20 @@ export METALMAN_LAB_API_PORT METALMAN_LAB_WEB_PORT
 scratch=$(mktemp -d /tmp/metalman-test.XXXXXX)
 export METALMAN_LAB_DIR=$scratch/lab
 
+# The command that ended the test, when no `die` says why.
+set -o errtrace
+trap 'failed_at="${BASH_SOURCE[0]##*/} line $LINENO: $BASH_COMMAND (exit $?)"' ERR
+
 finish() {
     local code=$? log
+    trap - ERR
     if [ "$code" != 0 ]; then
-        warn "the lab test failed; the last lines of what it left"
+        warn "the lab test failed${failed_at:+ at $failed_at}; the last lines of what it left"
+        [ -z "${METALMAN_REASONS:-}" ] || [ -z "${failed_at:-}" ] || printf '%s: %s\n' "${0##*/}" "$failed_at" >>"$METALMAN_REASONS"
         kubectl get machineoperations -o wide 2>/dev/null >&2 || true
         for log in "$METALMAN_LAB_DIR"/serial/*.log; do metalman timeline "$(basename "$log" .log)" 2>/dev/null | tail -n 60 >&2 || true; done
         tail -n 20 "$METALMAN_LAB_DIR"/log/*.log >&2 || true
-        tail -n 80 "$METALMAN_LAB_DIR"/serial/*.log 2>/dev/null | tr -d '\r' >&2 || true
+        tail -n 40 "$METALMAN_LAB_DIR"/serial/*.log 2>/dev/null | tr -d '\r' >&2 || true
     fi
     # A test that made more than the lab itself takes it back here.
     ! declare -F finish_more >/dev/null || finish_more || true
