@@ -11,6 +11,7 @@ pub mod domain;
 pub mod driver;
 pub mod health;
 pub mod kube;
+pub mod packed;
 pub mod secureboot;
 pub mod serve;
 pub mod site;

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::core::{EVENT_SLOT, NAMESPACES};
 use super::fields::Fields as _;
 use super::http::{Access, Limits, Server, router, serve};
-use super::hub::Hub;
+use super::hub::{Hub, Packers};
 use super::identity::{Identity, IdentityError, write_private};
 use super::ops::{self, Target, WriteOptions};
 use super::resource::{BadResource, Catalog};
@@ -123,8 +123,9 @@ impl Api {
     pub async fn open(pool: AnyPool, config: ApiConfig) -> Result<Self, ApiFailure> {
         let catalog = Arc::new(Catalog::new(&config.crds).map_err(ApiFailure::Resource)?);
         let storage = Storage::new(pool, Arc::clone(&catalog));
-        let loaded = storage.load().await.map_err(ApiFailure::Storage)?;
-        let hub = Arc::new(Hub::new(catalog.slots(), loaded));
+        let packers = Packers::new(catalog.slots());
+        let loaded = storage.load(&packers).await.map_err(ApiFailure::Storage)?;
+        let hub = Arc::new(Hub::new(packers, loaded));
         let (writer, submitter) = Writer::new(Arc::clone(&hub), storage, config.clock);
         let names = certificate_names(&config);
         let identity = Identity::open(&config.state_dir, &names, (config.clock)())
@@ -356,7 +357,7 @@ impl Api {
             let all = tx.list(EVENT_SLOT, None);
             let old: Vec<_> = all.into_iter().filter(|e| e.written_at < oldest).collect();
             for event in &old {
-                tx.remove(event);
+                tx.remove(event, event.value());
             }
             let body = Value::from(old.len());
             Ok(Reply {

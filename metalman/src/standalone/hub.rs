@@ -4,14 +4,16 @@
 //! move together under one lock, so a watcher that subscribes and replays misses nothing.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
 use super::status::ApiError;
 use super::storage::{LOG_LENGTH, Loaded};
+use crate::packed::{Packed, Packer};
 
 /// Changes a watcher may lag behind before it is dropped with 410.
 const FEED_LENGTH: usize = 1024;
@@ -36,8 +38,15 @@ pub struct Stored {
     pub version: u64,
     /// When this version was written.
     pub written_at: Timestamp,
-    /// The object as stored.
-    pub value: Value,
+    /// The object as stored. Trees of ten thousand objects would take hundreds of megabytes.
+    pub body: Packed,
+}
+
+impl Stored {
+    /// The object as a tree.
+    pub fn value(&self) -> Value {
+        self.body.value()
+    }
 }
 
 /// What happened to an object.
@@ -82,6 +91,68 @@ pub struct Change {
     pub previous: Option<Arc<Stored>>,
 }
 
+/// A change on its way: to the tables, into the cache, to the watchers. What they need of the
+/// object besides its packed form is made once for all of them, and goes when the last has it.
+#[derive(Debug)]
+pub struct News {
+    /// The change.
+    pub change: Arc<Change>,
+    /// The object after it, as JSON.
+    pub text: Bytes,
+    value: OnceLock<Value>,
+    previous: OnceLock<Option<Value>>,
+}
+
+impl News {
+    /// News of a change that has just been made.
+    pub fn new(change: Arc<Change>, text: Bytes) -> Self {
+        Self {
+            change,
+            text,
+            value: OnceLock::new(),
+            previous: OnceLock::new(),
+        }
+    }
+
+    /// News of a change of the log.
+    pub fn again(change: &Arc<Change>) -> Self {
+        let text = Bytes::from(change.object.body.text());
+        Self::new(Arc::clone(change), text)
+    }
+
+    /// The object after the change.
+    pub fn value(&self) -> &Value {
+        self.value
+            .get_or_init(|| serde_json::from_slice(&self.text).unwrap_or_default())
+    }
+
+    /// The object before it, where that is known.
+    pub fn previous(&self) -> Option<&Value> {
+        self.previous
+            .get_or_init(|| self.change.previous.as_ref().map(|stored| stored.value()))
+            .as_ref()
+    }
+}
+
+/// One packer for each slot: objects of one resource are alike.
+#[derive(Debug)]
+pub struct Packers(Vec<Packer>);
+
+impl Packers {
+    /// Packers for so many slots.
+    pub fn new(slots: usize) -> Self {
+        Self((0..slots).map(|_| Packer::default()).collect())
+    }
+
+    /// Packs the text of an object of a slot.
+    pub fn pack(&self, slot: usize, text: &str) -> Packed {
+        match self.0.get(slot) {
+            Some(packer) => packer.pack(text),
+            None => Packer::default().pack(text),
+        }
+    }
+}
+
 type Table = BTreeMap<(String, String), Arc<Stored>>;
 
 #[derive(Debug)]
@@ -96,7 +167,8 @@ struct State {
 #[derive(Debug)]
 pub struct Hub {
     state: RwLock<State>,
-    feeds: Vec<broadcast::Sender<Arc<Change>>>,
+    feeds: Vec<broadcast::Sender<Arc<News>>>,
+    packers: Packers,
 }
 
 /// A consistent view of one resource.
@@ -118,12 +190,13 @@ pub struct Subscription {
     /// Changes after the version asked for.
     pub replay: Vec<Arc<Change>>,
     /// Changes after `version`.
-    pub feed: broadcast::Receiver<Arc<Change>>,
+    pub feed: broadcast::Receiver<Arc<News>>,
 }
 
 impl Hub {
-    /// A hub filled from storage.
-    pub fn new(slots: usize, loaded: Loaded) -> Self {
+    /// A hub filled from storage, which has packed with `packers`.
+    pub fn new(packers: Packers, loaded: Loaded) -> Self {
+        let slots = packers.0.len();
         let mut tables = vec![Table::new(); slots];
         for object in loaded.objects {
             if let Some(table) = tables.get_mut(object.key.slot) {
@@ -145,7 +218,13 @@ impl Hub {
         Self {
             state: RwLock::new(state),
             feeds,
+            packers,
         }
+    }
+
+    /// Packs the text of an object of a slot.
+    pub fn pack(&self, slot: usize, text: &str) -> Packed {
+        self.packers.pack(slot, text)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -231,7 +310,7 @@ impl Hub {
     }
 
     /// The newest version, if `feed` has delivered everything up to it.
-    pub fn drained(&self, feed: &broadcast::Receiver<Arc<Change>>) -> Option<u64> {
+    pub fn drained(&self, feed: &broadcast::Receiver<Arc<News>>) -> Option<u64> {
         let state = self.read();
         feed.is_empty().then_some(state.version)
     }
@@ -251,9 +330,10 @@ impl Hub {
     }
 
     /// Makes committed changes visible and tells the watchers.
-    pub fn publish(&self, changes: &[Arc<Change>], compacted: Option<u64>) {
+    pub fn publish(&self, news: Vec<News>, compacted: Option<u64>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        for change in changes {
+        for news in news {
+            let change = Arc::clone(&news.change);
             let key = &change.object.key;
             if let Some(table) = state.tables.get_mut(key.slot) {
                 let place = (key.namespace.clone(), key.name.clone());
@@ -267,11 +347,11 @@ impl Hub {
                 }
             }
             state.version = change.version;
-            state.log.push_back(Arc::clone(change));
             if let Some(feed) = self.feeds.get(key.slot) {
                 // No listener is no error.
-                feed.send(Arc::clone(change)).ok();
+                feed.send(Arc::new(news)).ok();
             }
+            state.log.push_back(change);
         }
         if let Some(compacted) = compacted {
             let keep = state

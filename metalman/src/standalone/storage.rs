@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::de::IgnoredAny;
 use sqlx::{AnyPool, Row};
 
 use super::fields::Fields as _;
-use super::hub::{Change, ChangeKind, Key, Stored};
+use super::hub::{Change, ChangeKind, Key, News, Packers, Stored};
 use super::resource::Catalog;
 
 /// Changes kept for watches to resume from.
@@ -85,31 +86,31 @@ impl Storage {
     ///
     /// # Errors
     /// Database errors and damaged rows.
-    pub async fn load(&self) -> Result<Loaded, StorageError> {
+    pub async fn load(&self, packers: &Packers) -> Result<Loaded, StorageError> {
         let (version, compacted) = self.versions().await?;
-        let rows = sqlx::query(
+        let mut rows = sqlx::query(
             "SELECT api_group, resource, namespace, name, resource_version, written_at, body \
              FROM api_objects",
         )
-        .fetch_all(&self.pool)
-        .await
-        .map_err(database("load"))?;
-        let mut objects = Vec::with_capacity(rows.len());
-        for row in &rows {
-            objects.extend(self.stored(row)?.map(Arc::new));
+        .fetch(&self.pool);
+        let mut objects = Vec::new();
+        // Row by row: all texts at once are what packing is there to avoid.
+        while let Some(row) = rows.try_next().await.map_err(database("load"))? {
+            objects.extend(self.stored(&row, packers)?.map(Arc::new));
         }
-        let rows = sqlx::query(
+        drop(rows);
+        let mut rows = sqlx::query(
             "SELECT api_group, resource, namespace, name, resource_version, written_at, body, \
              change FROM api_changes WHERE resource_version > $1 ORDER BY resource_version",
         )
         .bind(signed(compacted))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(database("load changes of"))?;
-        let mut changes = Vec::with_capacity(rows.len());
-        for row in &rows {
+        .fetch(&self.pool);
+        let mut changes = Vec::new();
+        while let Some(row) = rows.try_next().await.map_err(database("load changes of"))? {
             let word: String = row.try_get("change").map_err(database("read changes of"))?;
-            if let (Some(object), Some(kind)) = (self.stored(row)?, ChangeKind::parse(&word)) {
+            if let (Some(object), Some(kind)) =
+                (self.stored(&row, packers)?, ChangeKind::parse(&word))
+            {
                 let version = object.version;
                 changes.push(Arc::new(Change {
                     version,
@@ -154,7 +155,7 @@ impl Storage {
         from: u64,
         to: u64,
         compacted: Option<u64>,
-        changes: &[Arc<Change>],
+        changes: &[News],
     ) -> Result<(), StorageError> {
         #[expect(
             clippy::disallowed_methods,
@@ -197,13 +198,14 @@ impl Storage {
     async fn write(
         &self,
         transaction: &mut sqlx::Transaction<'_, sqlx::Any>,
-        change: &Change,
+        news: &News,
     ) -> Result<(), StorageError> {
+        let change = &news.change;
         let object = &change.object;
         let Some(resource) = self.catalog.of_slot(object.key.slot) else {
             return Ok(());
         };
-        let body = object.value.to_string();
+        let body = str::from_utf8(&news.text).unwrap_or_default();
         let written_at = object.written_at.as_millisecond();
         sqlx::query(
             "INSERT INTO api_changes (resource_version, change, api_group, resource, namespace, \
@@ -216,7 +218,7 @@ impl Storage {
         .bind(&object.key.namespace)
         .bind(&object.key.name)
         .bind(written_at)
-        .bind(&body)
+        .bind(body)
         .execute(&mut **transaction)
         .await
         .map_err(database("log"))?;
@@ -246,8 +248,7 @@ impl Storage {
                 .bind(&object.key.namespace)
                 .bind(&object.key.name)
                 .bind(
-                    object
-                        .value
+                    news.value()
                         .at("metadata")
                         .at("uid")
                         .as_str()
@@ -255,7 +256,7 @@ impl Storage {
                 )
                 .bind(signed(object.version))
                 .bind(written_at)
-                .bind(&body)
+                .bind(body)
                 .execute(&mut **transaction)
                 .await
             }
@@ -264,7 +265,11 @@ impl Storage {
     }
 
     /// `None` for a resource that is no longer served.
-    fn stored(&self, row: &sqlx::any::AnyRow) -> Result<Option<Stored>, StorageError> {
+    fn stored(
+        &self,
+        row: &sqlx::any::AnyRow,
+        packers: &Packers,
+    ) -> Result<Option<Stored>, StorageError> {
         let text = |column: &str| row.try_get::<String, _>(column).map_err(database("read"));
         let number = |column: &str| row.try_get::<i64, _>(column).map_err(database("read"));
         let (group, plural) = (text("api_group")?, text("resource")?);
@@ -278,8 +283,8 @@ impl Storage {
             name: name.clone(),
             problem,
         };
-        let value: Value =
-            serde_json::from_str(&text("body")?).map_err(|e| damaged(e.to_string()))?;
+        let body = text("body")?;
+        serde_json::from_str::<IgnoredAny>(&body).map_err(|e| damaged(e.to_string()))?;
         let written_at = Timestamp::from_millisecond(number("written_at")?)
             .map_err(|e| damaged(e.to_string()))?;
         let version = unsigned(number("resource_version")?);
@@ -292,7 +297,7 @@ impl Storage {
             key,
             version,
             written_at,
-            value,
+            body: packers.pack(resource.slot, &body),
         }))
     }
 }

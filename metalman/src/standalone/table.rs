@@ -3,6 +3,8 @@
 //! Columns come from the CRD or from `core`. Invariant: every row has as many cells as there are
 //! column definitions.
 
+use std::borrow::Borrow;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -112,9 +114,9 @@ impl Column {
 
 /// A `Table` of `objects`; `meta` is the list metadata. Definitions are left out for watch events
 /// after the first.
-pub fn table<'v>(
+pub fn table<V: Borrow<Value>>(
     columns: &[Column],
-    objects: impl Iterator<Item = &'v Value>,
+    objects: impl Iterator<Item = V>,
     meta: &Value,
     include: Include,
     definitions: bool,
@@ -122,6 +124,7 @@ pub fn table<'v>(
 ) -> Value {
     let rows: Vec<Value> = objects
         .map(|object| {
+            let object = object.borrow();
             let cells: Vec<Value> = columns.iter().map(|c| c.cell(object, now)).collect();
             match include {
                 Include::None => json!({ "cells": cells }),

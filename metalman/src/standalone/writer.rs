@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::fields::Fields as _;
-use super::hub::{Change, ChangeKind, Hub, Key, Stored};
+use super::hub::{Change, ChangeKind, Hub, Key, News, Stored};
 use super::status::ApiError;
 use super::storage::{Storage, StorageError};
 
@@ -66,7 +67,7 @@ pub struct Transaction<'w> {
     hub: &'w Hub,
     batch: &'w Pending,
     mine: Pending,
-    changes: Vec<Arc<Change>>,
+    changes: Vec<News>,
     version: u64,
     /// Time of the write.
     pub now: Timestamp,
@@ -152,7 +153,7 @@ impl Writer {
             }
             answers.push((request.answer, result));
         }
-        let committed = self.commit(from, version, &changes).await?;
+        let committed = self.commit(from, version, changes).await?;
         for (answer, result) in answers {
             let result = if committed {
                 result
@@ -166,17 +167,12 @@ impl Writer {
     }
 
     /// True when the changes are durable and published.
-    async fn commit(
-        &self,
-        from: u64,
-        to: u64,
-        changes: &[Arc<Change>],
-    ) -> Result<bool, StorageError> {
+    async fn commit(&self, from: u64, to: u64, changes: Vec<News>) -> Result<bool, StorageError> {
         if changes.is_empty() {
             return Ok(true);
         }
         let compacted = self.hub.compaction(changes.len());
-        match self.storage.commit(from, to, compacted, changes).await {
+        match self.storage.commit(from, to, compacted, &changes).await {
             Ok(()) => {}
             Err(error @ StorageError::NotAlone { .. }) => return Err(error),
             Err(error) => {
@@ -244,16 +240,13 @@ impl Transaction<'_> {
         } else {
             ChangeKind::Added
         };
-        let object = self.change(kind, key, value, previous);
-        object.value.clone()
+        self.change(kind, key, value, previous)
     }
 
-    /// Removes an object; returns its last state.
-    pub fn remove(&mut self, stored: &Arc<Stored>) -> Value {
-        let value = stored.value.clone();
+    /// Removes an object; returns its last state, which is `last` with a new version.
+    pub fn remove(&mut self, stored: &Arc<Stored>, last: Value) -> Value {
         let previous = Some(Arc::clone(stored));
-        let object = self.change(ChangeKind::Deleted, stored.key.clone(), value, previous);
-        object.value.clone()
+        self.change(ChangeKind::Deleted, stored.key.clone(), last, previous)
     }
 
     fn change(
@@ -262,26 +255,28 @@ impl Transaction<'_> {
         key: Key,
         mut value: Value,
         previous: Option<Arc<Stored>>,
-    ) -> Arc<Stored> {
+    ) -> Value {
         self.version += 1;
         let version = self.version;
         value
             .at_mut("metadata")
             .set("resourceVersion", json!(version.to_string()));
+        let text = value.to_string();
         let object = Arc::new(Stored {
             key: key.clone(),
             version,
             written_at: self.now,
-            value,
+            body: self.hub.pack(key.slot, &text),
         });
         let live = (kind != ChangeKind::Deleted).then(|| Arc::clone(&object));
         self.mine.insert(key, live);
-        self.changes.push(Arc::new(Change {
+        let change = Arc::new(Change {
             version,
             kind,
-            object: Arc::clone(&object),
+            object,
             previous,
-        }));
-        object
+        });
+        self.changes.push(News::new(change, Bytes::from(text)));
+        value
     }
 }

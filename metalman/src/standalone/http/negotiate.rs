@@ -76,7 +76,12 @@ impl Shape {
         }
     }
 
-    /// A list.
+    /// Whether stored texts of this resource are sent as they are.
+    pub(super) fn is_stored(self, resource: &Resource) -> bool {
+        self == Self::Objects && !matches!(resource.family, Family::EventView)
+    }
+
+    /// A list in another shape than [`Shape::is_stored`].
     pub(super) fn list(
         self,
         resource: &Resource,
@@ -84,24 +89,21 @@ impl Shape {
         meta: &Value,
         now: Timestamp,
     ) -> Value {
-        let shown: Vec<Cow<'_, Value>> = objects
+        // One tree at a time, but for lists of whole Events.
+        let shown = objects
             .iter()
-            .map(|object| shown(resource, &object.value))
-            .collect();
+            .map(|object| shown(resource, &object.value()).into_owned());
         match self {
             Self::Objects => json!({
                 "kind": format!("{}List", resource.kind), "apiVersion": resource.api_version(),
-                "metadata": meta, "items": shown,
+                "metadata": meta, "items": shown.collect::<Vec<_>>(),
             }),
             Self::Metadata => json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
                 "metadata": meta,
-                "items": shown.iter().map(|o| metadata_only(o)).collect::<Vec<_>>(),
+                "items": shown.map(|o| metadata_only(&o)).collect::<Vec<_>>(),
             }),
-            Self::Table(include) => {
-                let objects = shown.iter().map(AsRef::as_ref);
-                table(&resource.columns, objects, meta, include, true, now)
-            }
+            Self::Table(include) => table(&resource.columns, shown, meta, include, true, now),
         }
     }
 }

@@ -1,5 +1,12 @@
 //! GET: one object or a list.
+//!
+//! Whole objects are sent as the texts that are kept; a long list is unpacked while it is sent.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use futures::stream;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -7,9 +14,13 @@ use super::negotiate::{Shape, shown};
 use super::request::{Continue, ListOptions, Location, Query};
 use super::router::Server;
 use crate::standalone::fields::Fields as _;
-use crate::standalone::hub::{Key, Snapshot};
+use crate::standalone::hub::{Key, Snapshot, Stored};
+use crate::standalone::resource::Resource;
 use crate::standalone::status::ApiError;
 use crate::standalone::strategy::subject;
+
+/// Objects unpacked at one time.
+const CHUNK: usize = 64;
 
 /// One object.
 pub(super) fn get(
@@ -18,7 +29,7 @@ pub(super) fn get(
     name: &str,
     headers: &HeaderMap,
     query: &Query,
-) -> Result<Value, ApiError> {
+) -> Result<Body, ApiError> {
     let resource = &location.resource;
     let shape = Shape::of(headers, query.get("includeObject"))?;
     let key = Key {
@@ -30,7 +41,11 @@ pub(super) fn get(
         .hub
         .get(&key)
         .ok_or_else(|| ApiError::not_found(subject(resource, name)))?;
-    Ok(shape.one(resource, &stored.value, true, server.now()))
+    if shape.is_stored(resource) {
+        return Ok(Body::from(stored.body.text()));
+    }
+    let value = shape.one(resource, &stored.value(), true, server.now());
+    Ok(Body::from(value.to_string()))
 }
 
 /// A list, or a page of one.
@@ -39,7 +54,7 @@ pub(super) fn list(
     location: &Location,
     options: &ListOptions,
     shape: Shape,
-) -> Result<Value, ApiError> {
+) -> Result<Body, ApiError> {
     let resource = &location.resource;
     let (compacted, current) = server.hub.window();
     if let Some(version) = options.version.filter(|version| *version > current) {
@@ -76,7 +91,7 @@ pub(super) fn list(
                 .exact_name()
                 .is_none_or(|name| object.key.name == name)
                 && (options.selector.is_empty()
-                    || options.selector.matches(&shown(resource, &object.value)))
+                    || options.selector.matches(&shown(resource, &object.value())))
         })
         .collect();
     let mut meta = json!({"resourceVersion": version.to_string()});
@@ -91,5 +106,45 @@ pub(super) fn list(
             meta.set("remainingItemCount", json!(rest));
         }
     }
-    Ok(shape.list(resource, &found, &meta, server.now()))
+    if shape.is_stored(resource) {
+        return Ok(stored_list(resource, found, &meta));
+    }
+    let list = shape.list(resource, &found, &meta, server.now());
+    Ok(Body::from(list.to_string()))
+}
+
+/// A list of whole objects, in their order.
+fn stored_list(resource: &Resource, objects: Vec<Arc<Stored>>, meta: &Value) -> Body {
+    let head = format!(
+        "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{meta},\"items\":[",
+        json!(format!("{}List", resource.kind)),
+        json!(resource.api_version()),
+    );
+    let mut objects = objects.into_iter();
+    let mut next = move |mut text: String, is_first: bool| {
+        for (index, object) in objects.by_ref().take(CHUNK).enumerate() {
+            if index > 0 || !is_first {
+                text.push(',');
+            }
+            text.push_str(&object.body.text());
+        }
+        let is_last = objects.len() == 0;
+        if is_last {
+            text.push_str("]}");
+        }
+        (text, is_last)
+    };
+    let (first, is_all) = next(head, true);
+    if is_all {
+        return Body::from(first);
+    }
+    let rest = stream::unfold((next, false), |(mut next, ended)| async move {
+        if ended {
+            return None;
+        }
+        let (text, is_last) = next(String::new(), false);
+        Some((Ok(text), (next, is_last)))
+    });
+    let first = stream::once(async { Ok::<_, Infallible>(first) });
+    Body::from_stream(futures::StreamExt::chain(first, rest))
 }

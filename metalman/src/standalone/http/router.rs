@@ -109,17 +109,15 @@ fn get(
     query: &Query,
 ) -> Result<Response, ApiError> {
     if let Some(name) = &location.name {
-        let value = read::get(server, location, name, &parts.headers, query)?;
-        return Ok(json_response(&value));
+        let body = read::get(server, location, name, &parts.headers, query)?;
+        return Ok(json_answer(body));
     }
     let shape = Shape::of(&parts.headers, query.get("includeObject"))?;
     let options = ListOptions::parse(&location.resource, query)?;
     if options.watch {
         return watch::watch(server, location, options, shape);
     }
-    Ok(json_response(&read::list(
-        server, location, &options, shape,
-    )?))
+    Ok(json_answer(read::list(server, location, &options, shape)?))
 }
 
 async fn write(
@@ -232,7 +230,11 @@ async fn read_body(body: Body) -> Result<Bytes, ApiError> {
 }
 
 fn json_response(value: &Value) -> Response {
-    let mut response = value.to_string().into_response();
+    json_answer(Body::from(value.to_string()))
+}
+
+fn json_answer(body: Body) -> Response {
+    let mut response = Response::new(body);
     let media = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
     response

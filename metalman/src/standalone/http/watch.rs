@@ -21,7 +21,7 @@ use super::negotiate::{Shape, shown};
 use super::request::{ListOptions, Location};
 use super::router::Server;
 use crate::standalone::fields::Fields as _;
-use crate::standalone::hub::{Change, ChangeKind, Subscription};
+use crate::standalone::hub::{ChangeKind, News, Stored, Subscription};
 use crate::standalone::resource::Resource;
 use crate::standalone::select::Selector;
 use crate::standalone::status::ApiError;
@@ -41,7 +41,7 @@ struct Watcher {
     bookmarks: bool,
     definitions_sent: bool,
     waiting: VecDeque<Bytes>,
-    feed: broadcast::Receiver<Arc<Change>>,
+    feed: broadcast::Receiver<Arc<News>>,
     deadline: Instant,
     ticks: Interval,
     ended: bool,
@@ -94,15 +94,10 @@ pub(super) fn watch(
         _permit: permit,
     };
     for object in &objects {
-        if watcher
-            .selector
-            .matches(&shown(&watcher.resource, &object.value))
-        {
-            watcher.send("ADDED", &object.value);
-        }
+        watcher.initial(object);
     }
     for change in &replay {
-        watcher.change(change);
+        watcher.change(&News::again(change));
     }
     if options.initial_events && watcher.bookmarks {
         watcher.bookmark(version, true);
@@ -146,7 +141,24 @@ impl Watcher {
         }
     }
 
-    fn change(&mut self, change: &Change) {
+    /// Whether texts go out as they are, whatever is in them.
+    fn is_plain(&self) -> bool {
+        self.selector.is_empty() && self.shape.is_stored(&self.resource)
+    }
+
+    fn initial(&mut self, object: &Stored) {
+        if self.is_plain() {
+            self.push_text("ADDED", object.body.text().as_bytes());
+            return;
+        }
+        let value = object.value();
+        if self.selector.matches(&shown(&self.resource, &value)) {
+            self.send("ADDED", &value);
+        }
+    }
+
+    fn change(&mut self, news: &News) {
+        let change = &news.change;
         let key = &change.object.key;
         if self
             .namespace
@@ -155,12 +167,16 @@ impl Watcher {
         {
             return;
         }
+        if self.is_plain() {
+            self.push_text(change.kind.word(), &news.text);
+            return;
+        }
         let selects = |value: &Value| self.selector.matches(&shown(&self.resource, value));
-        let fits = selects(&change.object.value);
+        let fits = selects(news.value());
         let word = match change.kind {
             ChangeKind::Added | ChangeKind::Deleted => fits.then(|| change.kind.word()),
             ChangeKind::Modified => {
-                match (fits, change.previous.as_ref().map(|p| selects(&p.value))) {
+                match (fits, news.previous().map(selects)) {
                     (true, Some(true) | None) => Some("MODIFIED"),
                     (true, Some(false)) => Some("ADDED"),
                     // Unknown before: telling a client that something it may hold is gone is safe.
@@ -170,7 +186,7 @@ impl Watcher {
             }
         };
         if let Some(word) = word {
-            self.send(word, &change.object.value);
+            self.send(word, news.value());
         }
     }
 
@@ -181,6 +197,17 @@ impl Watcher {
             .shape
             .one(&self.resource, object, definitions, self.server.now());
         self.push(word, &shown);
+    }
+
+    /// An event with an object that is JSON already.
+    fn push_text(&mut self, word: &str, object: &[u8]) {
+        let mut line = Vec::with_capacity(object.len() + 40);
+        line.extend_from_slice(b"{\"type\":\"");
+        line.extend_from_slice(word.as_bytes());
+        line.extend_from_slice(b"\",\"object\":");
+        line.extend_from_slice(object);
+        line.extend_from_slice(b"}\n");
+        self.waiting.push_back(Bytes::from(line));
     }
 
     fn push(&mut self, word: &str, object: &Value) {

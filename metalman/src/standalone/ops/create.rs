@@ -89,7 +89,7 @@ fn namespace_accepts(tx: &Transaction<'_>, target: &Target) -> Result<(), ApiErr
     };
     let namespace = tx.get(&key).ok_or_else(|| ApiError::not_found(about))?;
     if namespace
-        .value
+        .value()
         .at("metadata")
         .at("deletionTimestamp")
         .is_string()

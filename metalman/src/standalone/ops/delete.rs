@@ -26,7 +26,8 @@ pub fn delete(
     options: &DeleteOptions,
 ) -> Result<Reply, ApiError> {
     let stored = target.stored(tx)?;
-    let metadata = stored.value.at("metadata");
+    let value = stored.value();
+    let metadata = value.at("metadata");
     for (wanted, field, title) in [
         (&options.uid, "uid", "UID"),
         (&options.version, "resourceVersion", "ResourceVersion"),
@@ -47,7 +48,7 @@ pub fn delete(
         warnings: Vec::new(),
     };
     if options.dry_run {
-        return Ok(object(stored.value.clone()));
+        return Ok(object(value));
     }
     if target.resource.slot == NAMESPACE_SLOT {
         return Ok(object(delete_namespace(tx, catalog, &stored)));
@@ -72,21 +73,16 @@ pub fn delete(
 
 /// Removes an object, or marks it when finalizers hold it and returns it then.
 fn retire(tx: &mut Transaction<'_>, stored: &Arc<Stored>) -> Option<Value> {
-    if !has_finalizers(&stored.value) {
-        remove(tx, stored);
+    let mut value = stored.value();
+    if !has_finalizers(&value) {
+        remove(tx, stored, value);
         return None;
     }
-    if stored
-        .value
-        .at("metadata")
-        .at("deletionTimestamp")
-        .is_string()
-    {
-        return Some(stored.value.clone());
+    if value.at("metadata").at("deletionTimestamp").is_string() {
+        return Some(value);
     }
-    let mut marked = stored.value.clone();
-    mark_deleted(&mut marked, tx);
-    Some(tx.put(stored.key.clone(), marked))
+    mark_deleted(&mut value, tx);
+    Some(tx.put(stored.key.clone(), value))
 }
 
 fn mark_deleted(object: &mut Value, tx: &Transaction<'_>) {
@@ -98,9 +94,10 @@ fn mark_deleted(object: &mut Value, tx: &Transaction<'_>) {
     }
 }
 
-/// Removes an object and, when it was the last in a namespace that is going away, the namespace.
-pub(super) fn remove(tx: &mut Transaction<'_>, stored: &Arc<Stored>) -> Value {
-    let last = tx.remove(stored);
+/// Removes an object, whose last state is `last`, and, when it was the last in a namespace that is
+/// going away, the namespace.
+pub(super) fn remove(tx: &mut Transaction<'_>, stored: &Arc<Stored>, last: Value) -> Value {
+    let last = tx.remove(stored, last);
     let name = stored.key.namespace.clone();
     let key = Key {
         slot: NAMESPACE_SLOT,
@@ -109,20 +106,20 @@ pub(super) fn remove(tx: &mut Transaction<'_>, stored: &Arc<Stored>) -> Value {
     };
     if let Some(namespace) = tx.get(&key)
         && namespace
-            .value
+            .value()
             .at("metadata")
             .at("deletionTimestamp")
             .is_string()
         && tx.is_namespace_empty(&name)
     {
-        tx.remove(&namespace);
+        tx.remove(&namespace, namespace.value());
     }
     last
 }
 
 fn delete_namespace(tx: &mut Transaction<'_>, catalog: &Catalog, stored: &Arc<Stored>) -> Value {
     let name = stored.key.name.clone();
-    let mut marked = stored.value.clone();
+    let mut marked = stored.value();
     if !marked.at("metadata").at("deletionTimestamp").is_string() {
         mark_deleted(&mut marked, tx);
         marked.at_mut("status").set("phase", json!("Terminating"));
@@ -137,7 +134,7 @@ fn delete_namespace(tx: &mut Transaction<'_>, catalog: &Catalog, stored: &Arc<St
         contents.extend(tx.list(resource.slot, Some(&name)));
     }
     if let Some(namespace) = tx.get(&stored.key).filter(|_| contents.is_empty()) {
-        tx.remove(&namespace);
+        tx.remove(&namespace, namespace.value());
     }
     for object in &contents {
         // What finalizers hold keeps the namespace until they are gone.
@@ -161,8 +158,8 @@ pub fn delete_collection(
     let mut items = Vec::new();
     for stored in tx.list(target.resource.slot, namespace) {
         let shown = match target.resource.family {
-            Family::EventView => event_view::from_core(&stored.value),
-            Family::Core | Family::Custom => stored.value.clone(),
+            Family::EventView => event_view::from_core(&stored.value()),
+            Family::Core | Family::Custom => stored.value(),
         };
         if !selector.matches(&shown) {
             continue;

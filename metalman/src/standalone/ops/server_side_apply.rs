@@ -62,11 +62,11 @@ pub(super) fn apply(
     {
         return Err(ApiError::modified(target.subject()));
     }
-    let mut owners = Ownership::of(&stored.value).unwrap_or_default();
+    let mut owners = Ownership::of(&stored.value()).unwrap_or_default();
     let merged = owners
         .apply(
             &resource.schema,
-            &stored.value,
+            &stored.value(),
             &config,
             target.owner(options, Operation::Apply),
             strategy::scope(resource, target.door),

@@ -87,8 +87,8 @@ pub fn patch(
     let stored = target.stored(tx)?;
     let resource = stored_resource(catalog, target)?;
     let current = match target.resource.family {
-        Family::EventView => event_view::from_core(&stored.value),
-        Family::Core | Family::Custom => stored.value.clone(),
+        Family::EventView => event_view::from_core(&stored.value()),
+        Family::Core | Family::Custom => stored.value(),
     };
     let mut new = match patch {
         Patch::Json(patch) => json_patch(current, patch)?,
@@ -123,7 +123,7 @@ pub(super) fn save(
     options: &WriteOptions,
     warnings: Vec<String>,
 ) -> Result<Reply, ApiError> {
-    let (resource, old) = (&target.resource, &stored.value);
+    let (resource, old) = (&target.resource, &stored.value());
     strategy::update(resource, old, &mut new, target.door)?;
     crate::standalone::schema::apply_defaults(&resource.schema, &mut new);
     strategy::validate(resource, &new, Some(old))?;
@@ -147,13 +147,7 @@ pub(super) fn save(
     reply.body = if options.dry_run || (new == *old && !finalized) {
         new
     } else if finalized {
-        let last = Arc::new(Stored {
-            key: stored.key.clone(),
-            version: stored.version,
-            written_at: stored.written_at,
-            value: new,
-        });
-        remove(tx, &last)
+        remove(tx, stored, new)
     } else {
         tx.put(target.key(), new)
     };
