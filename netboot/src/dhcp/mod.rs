@@ -1,7 +1,8 @@
 //! DHCP for machines we own: a pure core and a socket edge.
 //!
-//! The core is `bytes → BootRequest → decide → bytes and events`. Reading goes through dhcproto's
-//! borrowed view after our own checks of length, cookie and hardware address; writing is our own
+//! The core is `bytes → BootRequest → decide → bytes and events`. The fixed part is read through
+//! dhcproto's borrowed view after our own checks of length, cookie and hardware address; joining the
+//! parts of options (RFC 3396), which dhcproto does only where they are neighbours, and writing are our own
 //! (options in a chosen order, 82 last, byte-exact copies), and dhcproto reads it back in the tests.
 //! Invariant: nothing but `server`, `socket` and `interface` touches a socket, a clock or a runtime.
 
@@ -10,6 +11,7 @@ pub mod arch;
 mod boot_file;
 pub mod decide;
 pub mod interface;
+mod joined;
 mod pace;
 pub mod proxy;
 pub mod relay;
@@ -42,6 +44,7 @@ pub(crate) mod option {
     pub(crate) const VENDOR_SPECIFIC: u8 = 43;
     pub(crate) const REQUESTED_ADDRESS: u8 = 50;
     pub(crate) const LEASE_TIME: u8 = 51;
+    pub(crate) const OVERLOAD: u8 = 52;
     pub(crate) const MESSAGE_TYPE: u8 = 53;
     pub(crate) const SERVER_IDENTIFIER: u8 = 54;
     pub(crate) const PARAMETER_LIST: u8 = 55;

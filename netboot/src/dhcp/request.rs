@@ -8,13 +8,13 @@ use std::net::Ipv4Addr;
 
 use dhcproto::v4::borrowed;
 
-use super::{agent::RelayAgent, arch::ClientArch, option};
+use super::{agent::RelayAgent, arch::ClientArch, joined::Joined, option};
 use crate::mac::MacAddr;
 
 /// Longest datagram looked at; Ethernet cannot carry more unfragmented.
 pub const MAX_DATAGRAM: usize = 1500;
 
-const FIXED_PART: usize = 240;
+pub(super) const FIXED_PART: usize = 240;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 
 /// What a client may ask (option 53).
@@ -160,7 +160,7 @@ impl BootRequest {
         if octets[0] & 1 == 1 || octets == [0; 6] {
             return Err(Refusal::NotUnicast);
         }
-        let options = Options::read(datagram.get(FIXED_PART..).unwrap_or_default(), &message)?;
+        let options = Options::read(datagram)?;
         Ok(Self {
             kind: options.kind()?,
             xid: message.xid(),
@@ -257,11 +257,11 @@ struct Options {
 }
 
 impl Options {
-    fn read(bytes: &[u8], message: &borrowed::Message<'_>) -> Result<Self, Refusal> {
-        check_framing(bytes)?;
+    fn read(datagram: &[u8]) -> Result<Self, Refusal> {
+        let joined = Joined::read(datagram)?;
         let mut options = Self::default();
-        for found in message.opts() {
-            options.take(found.code().into(), found.data())?;
+        for (code, data) in &joined.options {
+            options.take(*code, data)?;
         }
         Ok(options)
     }
@@ -274,8 +274,6 @@ impl Options {
                 .map_err(|_| bad)
         };
         match code {
-            // Two types joined (RFC 3396) are none.
-            option::MESSAGE_TYPE if self.message_type.is_some() => return Err(bad),
             option::MESSAGE_TYPE => {
                 let [kind] = data else { return Err(bad) };
                 self.message_type = Some(*kind);
@@ -292,10 +290,8 @@ impl Options {
                 self.vendor_class = Some(text.trim_end_matches('\0').to_owned());
             }
             option::CLIENT_ID => self.client_id = Some(data.to_vec()),
-            // RFC 3046 knows no agent information in several parts, and it must all be echoed.
-            option::RELAY_AGENT if data.len() > 255 || self.relay_agent.is_some() => {
-                return Err(bad);
-            }
+            // More than one part, joined before it came here.
+            option::RELAY_AGENT if data.len() > 255 => return Err(bad),
             option::RELAY_AGENT => self.relay_agent = Some(RelayAgent::new(data.to_vec())),
             option::CLIENT_ARCH => {
                 let (numbers, rest) = data.as_chunks::<2>();
@@ -324,24 +320,6 @@ impl Options {
             Some(other) => Err(Refusal::MessageType(other)),
         }
     }
-}
-
-/// Refuses options that end in the middle of one, which the option iterator would drop silently.
-/// A missing end option is forgiven.
-fn check_framing(mut rest: &[u8]) -> Result<(), Refusal> {
-    while let Some((code, tail)) = rest.split_first() {
-        match *code {
-            0 => rest = tail,
-            option::END => return Ok(()),
-            code => {
-                let (length, tail) = tail.split_first().ok_or(Refusal::BadOption(code))?;
-                rest = tail
-                    .get(usize::from(*length)..)
-                    .ok_or(Refusal::BadOption(code))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

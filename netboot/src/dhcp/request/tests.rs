@@ -67,6 +67,71 @@ fn each_malformed_packet_has_its_own_refusal() {
     }
 }
 
+/// A packet with more options behind its own.
+fn with_more(packet: Packet, more: &[u8]) -> Vec<u8> {
+    let mut bytes = packet.bytes();
+    bytes.pop();
+    [&bytes, more, &[255]].concat()
+}
+
+#[test]
+fn an_option_in_parts_is_joined_and_one_of_fixed_length_sent_twice_is_refused() {
+    let in_parts = with_more(
+        discover().set(61, b"rack 4 "),
+        &[97, 0, 61, 4, b'n', b'o', b'd', b'e'],
+    );
+    let request = BootRequest::parse(&in_parts).expect("parses");
+    assert_eq!(request.client_id.as_deref(), Some(&b"rack 4 node"[..]));
+    assert_eq!(request.client_uuid.map(|uuid| uuid.len()), Some(17));
+    for (code, data) in [
+        (50, &[10, 77, 0, 9][..]),
+        (53, &[3]),
+        (54, &[10, 77, 0, 1]),
+        (57, &[2, 64]),
+    ] {
+        let once = discover().set(code, data);
+        let part = [&[code, u8::try_from(data.len()).expect("short")], data].concat();
+        assert_eq!(
+            BootRequest::parse(&with_more(once, &part)).map(drop),
+            Err(Refusal::BadOption(code)),
+            "option {code} twice"
+        );
+    }
+}
+
+#[test]
+fn options_in_file_and_sname_are_read_when_option_52_says_so() {
+    let areas = || {
+        discover()
+            .unset(60)
+            .at(108, &[60, 3, b'P', b'X', b'E', 255])
+            .at(44, &[60, 2, b'C', b'l', 255])
+    };
+    let class = |overload: u8| {
+        let request = BootRequest::parse(&areas().set(52, &[overload]).bytes()).expect("parses");
+        request.vendor_class
+    };
+    assert_eq!(class(1).as_deref(), Some("PXE"));
+    assert_eq!(class(2).as_deref(), Some("Cl"));
+    assert_eq!(
+        class(3).as_deref(),
+        Some("PXECl"),
+        "file comes before sname"
+    );
+    assert_eq!(
+        BootRequest::parse(&areas().bytes())
+            .expect("parses")
+            .vendor_class,
+        None
+    );
+    for wrong in [&[0][..], &[4], &[], &[1, 1]] {
+        assert_eq!(
+            BootRequest::parse(&areas().set(52, wrong).bytes()).map(drop),
+            Err(Refusal::BadOption(52))
+        );
+    }
+}
+
 #[test]
 fn relay_information_that_could_not_all_be_echoed_is_refused() {
     let once = discover().set(82, &[1, 2, 3, 4]).bytes();
