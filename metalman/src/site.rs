@@ -7,6 +7,7 @@ mod boot;
 mod boot_files;
 mod changes;
 mod loaders;
+mod machines;
 mod read;
 
 use std::{
@@ -27,15 +28,17 @@ use boot_files::Verdicts;
 use changes::{Change, Readers};
 pub use changes::{Changed, Changes};
 pub use loaders::{LoaderVerdict, LoadersSeen};
+pub use machines::{KeptMachine, NetbootWish};
 pub use read::{BmcReading, MachineMemory};
 
-use crate::domain::facts::NodeSeen;
+use crate::{domain::facts::NodeSeen, packed::Packer};
 
 /// The site view.
 #[derive(Debug)]
 pub struct Site {
     name: String,
     view: RwLock<View>,
+    packer: Packer,
     boot: ArcSwap<Snapshot>,
     boot_files: Verdicts,
     changes: watch::Sender<u64>,
@@ -45,7 +48,7 @@ pub struct Site {
 
 #[derive(Debug, Default)]
 struct View {
-    machines: BTreeMap<String, Arc<Machine>>,
+    machines: BTreeMap<Box<str>, Arc<KeptMachine>>,
     operations: BTreeMap<String, Arc<MachineOperation>>,
     nodes: BTreeMap<String, SiteNode>,
     memory: HashMap<String, MachineMemory>,
@@ -67,6 +70,7 @@ impl Site {
         Self {
             name: name.into(),
             view: RwLock::default(),
+            packer: Packer::default(),
             boot: ArcSwap::from_pointee(Snapshot::default()),
             boot_files: Verdicts::default(),
             changes: watch::Sender::new(0),
@@ -136,12 +140,23 @@ impl Site {
     }
 
     /// Takes in a Machine.
-    pub fn apply_machine(&self, machine: Machine) {
-        if let Some(name) = machine.metadata.name.clone() {
-            self.write(Change::Machine(&name.clone()), |view| {
-                view.machines.insert(name, Arc::new(machine))
-            });
+    pub fn apply_machine(&self, machine: &Machine) {
+        if let Some(kept) = self.pack(machine) {
+            self.apply_kept(Arc::new(kept));
         }
+    }
+
+    /// A Machine as the site keeps it; `None` when it has no name.
+    pub fn pack(&self, machine: &Machine) -> Option<KeptMachine> {
+        KeptMachine::new(&self.packer, &self.name, machine)
+    }
+
+    /// Takes in a Machine that was packed here.
+    pub fn apply_kept(&self, machine: Arc<KeptMachine>) {
+        let name = machine.name.clone();
+        self.write(Change::Machine(&name.clone()), |view| {
+            view.machines.insert(name, machine)
+        });
     }
 
     /// Forgets a Machine.

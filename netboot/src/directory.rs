@@ -47,7 +47,20 @@ pub struct BootMachine {
     /// Present only while a HostReplace has minted an unclaimed or claimed token.
     pub install: Option<InstallGrant>,
     /// Extra template context (Machine object, site name, serve URL …).
-    pub context: serde_json::Value,
+    pub context: Arc<dyn ExtraContext>,
+}
+
+/// What the owner adds to the context of a machine's templates. Only machines that ask for a
+/// rendered file need it as a tree. Invariant: it is the same at every call.
+pub trait ExtraContext: std::fmt::Debug + Send + Sync {
+    /// The context.
+    fn value(&self) -> serde_json::Value;
+}
+
+impl ExtraContext for serde_json::Value {
+    fn value(&self) -> serde_json::Value {
+        self.clone()
+    }
 }
 
 /// An address kept for one NIC.

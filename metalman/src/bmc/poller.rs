@@ -80,11 +80,8 @@ impl Poller {
     /// Owned machines that have a BMC.
     fn names(&self) -> HashSet<String> {
         let machines = self.desk.site.owned_machines();
-        let with_bmc = machines.iter().filter(|machine| {
-            let pxe = machine.spec.pxe.as_ref();
-            pxe.is_some_and(|pxe| pxe.redfish.is_some())
-        });
-        with_bmc.filter_map(|m| m.metadata.name.clone()).collect()
+        let with_bmc = machines.iter().filter(|machine| machine.has_bmc);
+        with_bmc.map(|machine| machine.name.to_string()).collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which machines an operation means, decided once when it starts.
 
+use std::borrow::Borrow;
+
 use metalman_api::machine::Machine;
 use metalman_api::operation::MachineOperationSpec;
 use metalman_api::scope::{self, SelectorScope};
@@ -23,29 +25,33 @@ pub enum Targets {
 }
 
 /// Resolves the targets of a host operation for the appliance of `site`.
-pub fn resolve<'a>(
+pub fn resolve<M: Borrow<Machine>>(
     site: &str,
     spec: &MachineOperationSpec,
-    machines: impl Iterator<Item = &'a Machine>,
+    machines: impl Iterator<Item = M>,
 ) -> Targets {
     let mut machines = machines;
     match (&spec.machine_ref, &spec.machine_selector) {
         (Some(name), None) => {
-            match machines.find(|m| m.metadata.name.as_deref() == Some(name.as_str())) {
+            match machines.find(|m| m.borrow().metadata.name.as_deref() == Some(name.as_str())) {
                 None => Targets::Missing(name.clone()),
-                Some(machine) if scope::owns(site, machine) => Targets::Machines(vec![name.clone()]),
+                Some(machine) if scope::owns(site, machine.borrow()) => Targets::Machines(vec![name.clone()]),
                 Some(_) => Targets::NotOurs,
             }
         }
         (None, Some(selector)) => match scope::selector_scope(selector) {
             SelectorScope::Site(pinned) if pinned == site && !site.is_empty() => {
                 let mut names: Vec<String> = machines
-                    .filter(|m| scope::owns(site, m))
-                    .filter(|m| m.spec.pxe.as_ref().is_some_and(|pxe| pxe.redfish.is_some()))
+                    .filter(|m| scope::owns(site, m.borrow()))
                     .filter(|m| {
-                        m.metadata.labels.as_ref().is_some_and(|l| scope::matches(selector, l))
+                        let pxe = m.borrow().spec.pxe.as_ref();
+                        pxe.is_some_and(|pxe| pxe.redfish.is_some())
                     })
-                    .filter_map(|m| m.metadata.name.clone())
+                    .filter(|m| {
+                        let labels = m.borrow().metadata.labels.as_ref();
+                        labels.is_some_and(|l| scope::matches(selector, l))
+                    })
+                    .filter_map(|m| m.borrow().metadata.name.clone())
                     .collect();
                 names.sort();
                 if names.is_empty() {

@@ -134,10 +134,10 @@ impl Driver {
             state
         };
         let machines = match &operation.spec.machine_ref {
-            Some(name) => self.site.machine(name).into_iter().collect(),
+            Some(name) => self.site.kept(name).into_iter().collect(),
             None => self.site.machines(),
         };
-        let machines = machines.iter().map(AsRef::as_ref);
+        let machines = machines.iter().filter_map(|kept| kept.machine());
         match targets::resolve(self.site.name(), &operation.spec, machines) {
             Targets::NotOurs => None,
             Targets::Machines(names) => Some(

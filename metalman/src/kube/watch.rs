@@ -1,6 +1,6 @@
 //! Watches Machines, MachineOperations and Nodes; keeps site view and store in step with them.
 
-use std::{collections::HashSet, fmt::Debug, sync::Arc};
+use std::{collections::HashSet, fmt::Debug, mem, sync::Arc};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -20,8 +20,8 @@ use tracing::{info, warn};
 use crate::{
     clock,
     domain::facts::NodeSeen,
-    site::{Site, SiteNode},
-    store::{SiteObject, Store, StoreError},
+    site::{KeptMachine, Site, SiteNode},
+    store::{SiteObject, SiteVersion, Store, StoreError},
     supervisor::chain,
 };
 
@@ -41,7 +41,7 @@ pub async fn load(site: &Site, store: &Store) -> Result<(), StoreError> {
     let known = !machines.is_empty();
     for row in machines {
         match serde_json::from_str(&row.body) {
-            Ok(machine) => site.apply_machine(machine),
+            Ok(machine) => site.apply_machine(&machine),
             Err(error) => warn!(%error, name = row.name, "kept Machine cannot be read"),
         }
     }
@@ -60,16 +60,39 @@ pub async fn load(site: &Site, store: &Store) -> Result<(), StoreError> {
 /// Something the site view takes in.
 trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize {
     const KIND: &'static str;
-    fn apply(self, site: &Site);
+    /// An object as the site keeps it.
+    type Kept: Clone + Send + Sync;
+    fn keep(self, site: &Site) -> Option<Self::Kept>;
+    /// What tells this version from others.
+    fn newness(kept: &Self::Kept) -> SiteVersion;
+    fn text(kept: &Self::Kept) -> String;
+    fn apply(kept: Self::Kept, site: &Site);
     fn remove(name: &str, site: &Site);
     fn names(site: &Site) -> Vec<String>;
 }
 
 impl Watched for Machine {
     const KIND: &'static str = MACHINE;
+    type Kept = Arc<KeptMachine>;
 
-    fn apply(self, site: &Site) {
-        site.apply_machine(self);
+    fn keep(self, site: &Site) -> Option<Self::Kept> {
+        site.pack(&self).map(Arc::new)
+    }
+
+    fn newness(kept: &Self::Kept) -> SiteVersion {
+        SiteVersion {
+            name: kept.name.to_string(),
+            uid: kept.uid.to_string(),
+            resource_version: kept.version.to_string(),
+        }
+    }
+
+    fn text(kept: &Self::Kept) -> String {
+        kept.text()
+    }
+
+    fn apply(kept: Self::Kept, site: &Site) {
+        site.apply_kept(kept);
     }
 
     fn remove(name: &str, site: &Site) {
@@ -77,18 +100,33 @@ impl Watched for Machine {
     }
 
     fn names(site: &Site) -> Vec<String> {
-        site.machines()
-            .iter()
-            .filter_map(|m| m.metadata.name.clone())
-            .collect()
+        site.machines().iter().map(|m| m.name.to_string()).collect()
     }
 }
 
 impl Watched for MachineOperation {
     const KIND: &'static str = OPERATION;
+    type Kept = Self;
 
-    fn apply(self, site: &Site) {
-        site.apply_operation(self);
+    fn keep(self, _site: &Site) -> Option<Self::Kept> {
+        self.metadata.name.is_some().then_some(self)
+    }
+
+    fn newness(kept: &Self::Kept) -> SiteVersion {
+        let meta = &kept.metadata;
+        SiteVersion {
+            name: kept.name_any(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
+        }
+    }
+
+    fn text(kept: &Self::Kept) -> String {
+        serde_json::to_string(kept).unwrap_or_default()
+    }
+
+    fn apply(kept: Self::Kept, site: &Site) {
+        site.apply_operation(kept);
     }
 
     fn remove(name: &str, site: &Site) {
@@ -136,45 +174,32 @@ where
 {
     let stream = watcher(Api::<T>::all(client), watcher::Config::default()).default_backoff();
     let mut stream = std::pin::pin!(stream);
-    let mut listed: Vec<T> = Vec::new();
+    let mut listed: Vec<T::Kept> = Vec::new();
     let mut first = true;
     while let Some(event) = stream.next().await {
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
-            Ok(watcher::Event::InitApply(object)) => listed.push(without_managers(object)),
+            Ok(watcher::Event::InitApply(object)) => {
+                listed.extend(without_managers(object).keep(site));
+            }
             Ok(watcher::Event::InitDone) => {
-                let rows: Vec<SiteObject> = listed
-                    .iter()
-                    .map(|object| row(object, clock::now()))
-                    .collect();
-                let there: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-                for name in T::names(site) {
-                    if !there.contains(name.as_str()) {
-                        T::remove(&name, site);
-                    }
-                }
-                for object in listed.drain(..) {
-                    object.apply(site);
-                }
-                keep(
-                    T::KIND,
-                    store.site_objects().replace_all(T::KIND, &rows).await,
-                );
+                let objects = mem::take(&mut listed);
+                take_in::<T>(site, &objects);
+                keep(T::KIND, keep_list::<T>(store, &objects).await);
                 if first {
                     first = false;
-                    info!(kind = T::KIND, objects = rows.len(), "list taken in");
+                    info!(kind = T::KIND, objects = objects.len(), "list taken in");
                     if both.wait().await.is_leader() {
                         site.set_synced();
                     }
                 }
             }
             Ok(watcher::Event::Apply(object)) => {
-                let object = without_managers(object);
-                keep(
-                    T::KIND,
-                    store.site_objects().put(&row(&object, clock::now())).await,
-                );
-                object.apply(site);
+                let Some(kept) = without_managers(object).keep(site) else {
+                    continue;
+                };
+                keep(T::KIND, store.site_objects().put(&row::<T>(&kept)).await);
+                T::apply(kept, site);
             }
             Ok(watcher::Event::Delete(object)) => {
                 let name = object.name_any();
@@ -203,16 +228,46 @@ fn without_managers<T: Watched>(mut object: T) -> T {
     object
 }
 
-fn row<T: Watched>(object: &T, now: Timestamp) -> SiteObject {
-    let meta = object.meta();
+/// Makes a finished list the whole of what the site knows of a kind.
+fn take_in<T: Watched>(site: &Site, objects: &[T::Kept]) {
+    let there: HashSet<String> = objects.iter().map(|o| T::newness(o).name).collect();
+    for name in T::names(site) {
+        if !there.contains(&name) {
+            T::remove(&name, site);
+        }
+    }
+    for object in objects {
+        T::apply(object.clone(), site);
+    }
+}
+
+/// Makes a finished list the whole of what the store knows of a kind; what it has already is left
+/// alone, since most of a site does not change between two starts.
+async fn keep_list<T: Watched>(store: &Store, objects: &[T::Kept]) -> Result<(), StoreError> {
+    let kept = store.site_objects().versions(T::KIND).await?;
+    let mut gone: HashSet<&str> = kept.keys().map(String::as_str).collect();
+    let mut changed = Vec::new();
+    for object in objects {
+        let version = T::newness(object);
+        gone.remove(version.name.as_str());
+        if kept.get(&version.name) != Some(&version) {
+            changed.push(object);
+        }
+    }
+    let rows = changed.into_iter().map(row::<T>);
+    store.site_objects().update(T::KIND, rows, gone).await
+}
+
+fn row<T: Watched>(kept: &T::Kept) -> SiteObject {
+    let version = T::newness(kept);
     SiteObject {
         kind: T::KIND.to_owned(),
         namespace: String::new(),
-        name: object.name_any(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        resource_version: meta.resource_version.clone().unwrap_or_default(),
-        body: serde_json::to_string(object).unwrap_or_default(),
-        updated_at: now,
+        name: version.name,
+        uid: version.uid,
+        resource_version: version.resource_version,
+        body: T::text(kept),
+        updated_at: clock::now(),
     }
 }
 

@@ -141,22 +141,17 @@ impl Writer {
             }
             machines.extend(self.machines_of(operation));
         }
-        let machines = if changed.all {
-            self.site.owned_machines()
-        } else {
-            let owned = machines.iter();
-            owned
-                .filter_map(|name| self.site.owned_machine(name))
-                .collect()
-        };
+        if changed.all {
+            let owned = self.site.owned_machines();
+            machines.extend(owned.iter().map(|machine| machine.name.to_string()));
+        }
         let latest = self.latest_targets(&machines);
-        for machine in &machines {
-            let target = machine
-                .metadata
-                .name
-                .as_deref()
-                .and_then(|name| latest.get(name).copied());
-            self.plan_machine(machine, target, now, &mut plan).await?;
+        // One at a time: all of them unpacked would fill the memory.
+        for name in &machines {
+            if let Some(machine) = self.site.owned_machine(name) {
+                let target = latest.get(name).copied();
+                self.plan_machine(&machine, target, now, &mut plan).await?;
+            }
         }
         let expired = self.site.operations();
         plan.puts.extend(
@@ -336,11 +331,7 @@ impl Writer {
     }
 
     /// The unfinished target on each of these machines, else the one that ended last.
-    fn latest_targets(&self, machines: &[Arc<Machine>]) -> HashMap<String, (&str, &TargetState)> {
-        let names: HashSet<&str> = machines
-            .iter()
-            .filter_map(|machine| machine.metadata.name.as_deref())
-            .collect();
+    fn latest_targets(&self, names: &HashSet<String>) -> HashMap<String, (&str, &TargetState)> {
         let rank = |state: &TargetState| (!state.phase.is_terminal(), state.started_at);
         let mut latest: HashMap<String, (&str, &TargetState)> = HashMap::new();
         for targets in self.targets.values() {

@@ -63,16 +63,13 @@ impl SiteView for WebView {
 
     fn machines(&self) -> Vec<MachineRow> {
         let operations = self.site.operations();
-        let row = |machine: &Arc<Machine>| self.row(machine, &operations);
-        self.site.owned_machines().iter().map(row).collect()
+        let machines = self.site.owned_machines();
+        let machines = machines.iter().filter_map(|kept| kept.machine());
+        machines.map(|m| self.row(&m, &operations)).collect()
     }
 
     fn machine(&self, name: &str) -> Option<MachineFacts> {
-        let machine = self
-            .site
-            .owned_machines()
-            .into_iter()
-            .find(|m| name_of(m) == name)?;
+        let machine = self.site.owned_machine(name)?;
         let operations = self.site.operations();
         let mut past: Vec<_> = operations.iter().filter_map(|o| past(o, name)).collect();
         past.sort_by_key(|operation| std::cmp::Reverse(operation.ended_at));
@@ -259,7 +256,7 @@ mod tests {
             ] } },
             "status": { "phase": "Provisioning" },
         });
-        site.apply_machine(serde_json::from_value(machine).unwrap());
+        site.apply_machine(&serde_json::from_value(machine).unwrap());
         for (name, phase, stage) in [
             ("now", "InProgress", Some("WaitingRepave")),
             ("then", "Complete", None),

@@ -10,14 +10,16 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use metalman_api::machine::{Architecture, BootProtocol, DhcpLease, Machine};
 use netboot::{
-    directory::{self, BootDirectory, BootMachine, Conflict, InstallGrant, Reservation, Snapshot},
+    directory::{
+        self, BootDirectory, BootMachine, Conflict, ExtraContext, InstallGrant, Reservation, Snapshot,
+    },
     event::BootEvent,
     images::{ImageReference, ImageStore, UnpackedImage},
     mac::MacAddr,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Changed, Site, changes::Change};
+use super::{Changed, KeptMachine, NetbootWish, Site, changes::Change};
 use crate::{
     domain::TargetState,
     kube::foreign::Alarm,
@@ -55,7 +57,7 @@ pub struct BootCache(Arc<Mutex<Parts>>);
 
 #[derive(Debug, Default)]
 struct Parts {
-    made: HashMap<String, (Part, Option<Arc<BootMachine>>)>,
+    made: HashMap<Box<str>, (Part, Option<Arc<BootMachine>>)>,
     built_at: Option<Timestamp>,
     /// How long the last build took.
     took: SignedDuration,
@@ -78,7 +80,7 @@ impl Parts {
 /// What one machine of a snapshot is made of.
 #[derive(Debug)]
 struct Part {
-    machine: Arc<Machine>,
+    machine: Arc<KeptMachine>,
     grant: Option<InstallGrant>,
     netboot: Option<Arc<UnpackedImage>>,
 }
@@ -98,13 +100,8 @@ impl Part {
             grant.map(|g| (g.token.clone(), g.claimed, g.image.digest.clone()))
         };
         let netboot = |part: &Self| part.netboot.as_ref().map(|image| image.digest.clone());
-        let object = |part: &Self| {
-            let meta = &part.machine.metadata;
-            (meta.uid.clone(), meta.generation, meta.labels.clone())
-        };
-        let is_counted = self.machine.metadata.generation.is_some();
-        let is_same =
-            Arc::ptr_eq(&self.machine, &old.machine) || (is_counted && object(self) == object(old));
+        let is_same = Arc::ptr_eq(&self.machine, &old.machine)
+            || self.machine.is_but_for_status(&old.machine);
         is_same && grant(self) == grant(old) && netboot(self) == netboot(old)
     }
 }
@@ -155,16 +152,14 @@ impl BootView {
         let (mut parts, mut machines) = (HashMap::new(), Vec::new());
         let mut is_new = cache.built_at.is_none();
         for machine in self.site.owned_machines() {
-            let Some(name) = machine.metadata.name.clone() else {
-                continue;
-            };
-            let token = newest.get(name.as_str()).copied();
+            let name = machine.name.clone();
+            let token = newest.get(&*name).copied();
             let part = Part {
                 grant: token.and_then(|token| self.grant(token)),
                 netboot: frozen
-                    .get(&name)
+                    .get(&*name)
                     .and_then(|digest| self.images.get(digest))
-                    .or_else(|| self.netboot_image(&machine)),
+                    .or_else(|| self.netboot_image(machine.netboot.as_ref()?)),
                 machine,
             };
             let kept = cache.made.remove(&name).filter(|(old, _)| part.is(old));
@@ -216,10 +211,7 @@ impl BootView {
     }
 
     fn boot_machine(&self, part: &Part) -> Option<BootMachine> {
-        let machine = Machine {
-            status: None,
-            ..part.machine.as_ref().clone()
-        };
+        let machine = part.machine.machine()?;
         let pxe = machine.spec.pxe.as_ref()?;
         Some(BootMachine {
             leases: pxe.dhcp_leases.iter().filter_map(reservation).collect(),
@@ -230,29 +222,44 @@ impl BootView {
             },
             netboot: part.netboot.clone(),
             install: part.grant.clone(),
-            context: json!({
-                "site": self.site.name(),
-                "serve_url": self.serve_url,
-                "machine": &machine,
+            context: Arc::new(MachineExtra {
+                site: self.site.clone(),
+                serve_url: self.serve_url.clone(),
+                machine: part.machine.clone(),
             }),
             name: machine.metadata.name.clone()?,
         })
     }
 
     /// The netboot image a machine means now, if it is in the cache.
-    fn netboot_image(&self, machine: &Machine) -> Option<Arc<UnpackedImage>> {
-        let pxe = machine.spec.pxe.as_ref()?;
-        let text = pxe
-            .netboot_image
-            .as_ref()
-            .or(self.default_netboot_image.as_ref())?;
+    fn netboot_image(&self, wish: &NetbootWish) -> Option<Arc<UnpackedImage>> {
+        let own = wish.image.as_deref();
+        let text = own.or(self.default_netboot_image.as_deref())?;
         let reference: ImageReference = text.parse().ok()?;
         let resolved = self
             .images
-            .remembered(&reference, architecture(pxe.architecture))?;
+            .remembered(&reference, architecture(wish.architecture))?;
         let image = self.images.get(&resolved.digest)?;
         self.site.loaders().learn(&image);
         Some(image)
+    }
+}
+
+/// `extra` of a machine's templates, made when a file is asked for.
+#[derive(Debug)]
+struct MachineExtra {
+    site: Arc<Site>,
+    serve_url: String,
+    machine: Arc<KeptMachine>,
+}
+
+impl ExtraContext for MachineExtra {
+    fn value(&self) -> Value {
+        let machine = self.machine.machine().map(|machine| Machine {
+            status: None,
+            ..machine.as_ref().clone()
+        });
+        json!({ "site": self.site.name(), "serve_url": self.serve_url, "machine": machine })
     }
 }
 

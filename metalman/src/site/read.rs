@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use metalman_api::{machine::Machine, operation::MachineOperation, scope};
+use metalman_api::{machine::Machine, operation::MachineOperation};
 
-use super::{Site, SiteNode};
+use super::{KeptMachine, Site, SiteNode};
 use crate::{
     bmc::Seen,
     domain::facts::{BootOverride, NodeSeen, Power, Reading, Trouble},
@@ -63,29 +63,30 @@ impl MachineMemory {
 
 impl Site {
     /// Machines this appliance owns, by name.
-    pub fn owned_machines(&self) -> Vec<Arc<Machine>> {
+    pub fn owned_machines(&self) -> Vec<Arc<KeptMachine>> {
         self.read(|view| {
-            view.machines
-                .values()
-                .filter(|m| scope::owns(self.name(), m))
-                .cloned()
-                .collect()
+            let machines = view.machines.values();
+            machines.filter(|m| m.is_owned).cloned().collect()
         })
     }
 
     /// One machine, if this appliance owns it.
     pub fn owned_machine(&self, name: &str) -> Option<Arc<Machine>> {
-        self.machine(name)
-            .filter(|machine| scope::owns(self.name(), machine))
+        self.kept(name).filter(|kept| kept.is_owned)?.machine()
     }
 
     /// All machines that were seen, by name.
-    pub fn machines(&self) -> Vec<Arc<Machine>> {
+    pub fn machines(&self) -> Vec<Arc<KeptMachine>> {
         self.read(|view| view.machines.values().cloned().collect())
     }
 
     /// One machine.
     pub fn machine(&self, name: &str) -> Option<Arc<Machine>> {
+        self.kept(name)?.machine()
+    }
+
+    /// One machine as it is kept.
+    pub fn kept(&self, name: &str) -> Option<Arc<KeptMachine>> {
         self.read(|view| view.machines.get(name).cloned())
     }
 

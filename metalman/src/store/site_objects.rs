@@ -1,9 +1,10 @@
 //! Last known Kubernetes objects of the site, so that it keeps booting while the API is away.
 //!
-//! A projection: the API server owns these objects, and a finished list replaces a kind whole.
+//! A projection: the API server owns these objects, and a finished list is made the whole of a kind.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
@@ -26,6 +27,14 @@ pub struct SiteObject {
     /// The whole object as JSON. Text, since a tree of thousands of objects takes ten times the room.
     pub body: String,
     pub updated_at: Timestamp,
+}
+
+/// How new an object is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteVersion {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
 }
 
 impl fmt::Debug for SiteObject {
@@ -64,14 +73,7 @@ impl SiteObjects<'_> {
 
     /// Forgets one object; forgetting an unknown one is fine.
     pub async fn delete(&self, kind: &str, namespace: &str, name: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM site_objects WHERE kind = $1 AND namespace = $2 AND name = $3")
-            .bind(kind)
-            .bind(namespace)
-            .bind(name)
-            .execute(self.store.pool())
-            .await
-            .map_err(during("site_objects.delete"))?;
-        Ok(())
+        remove(self.store.pool(), kind, namespace, name).await
     }
 
     /// All known objects of a kind, by namespace and name.
@@ -87,19 +89,63 @@ impl SiteObjects<'_> {
         all(&rows, from_row)
     }
 
-    /// Makes `objects` the whole of what is known of `kind`: the result of a finished list.
-    pub async fn replace_all(&self, kind: &str, objects: &[SiteObject]) -> Result<(), StoreError> {
-        let mut tx = self.store.begin("site_objects.replace_all").await?;
-        sqlx::query("DELETE FROM site_objects WHERE kind = $1")
-            .bind(kind)
-            .execute(&mut *tx)
+    /// What is kept of a cluster-scoped kind and how new it is, by name.
+    pub async fn versions(&self, kind: &str) -> Result<HashMap<String, SiteVersion>, StoreError> {
+        let mut rows = sqlx::query(
+            "SELECT name, uid, resource_version FROM site_objects
+             WHERE kind = $1 AND namespace = ''",
+        )
+        .bind(kind)
+        .fetch(self.store.pool());
+        let mut versions = HashMap::new();
+        while let Some(row) = rows
+            .try_next()
             .await
-            .map_err(during("site_objects.replace_all"))?;
-        for object in objects {
-            insert(&mut tx, object).await?;
+            .map_err(during("site_objects.versions"))?
+        {
+            let columns = Columns::new(TABLE, &row);
+            let version = SiteVersion {
+                name: columns.get("name")?,
+                uid: columns.get("uid")?,
+                resource_version: columns.get("resource_version")?,
+            };
+            versions.insert(version.name.clone(), version);
         }
-        commit(tx, "site_objects.replace_all").await
+        Ok(versions)
     }
+
+    /// Writes what changed of a cluster-scoped kind and forgets what is gone, all at once.
+    pub async fn update(
+        &self,
+        kind: &str,
+        changed: impl Iterator<Item = SiteObject> + Send,
+        gone: impl IntoIterator<Item = &str, IntoIter: Send> + Send,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.store.begin("site_objects.update").await?;
+        for name in gone {
+            remove(&mut *tx, kind, "", name).await?;
+        }
+        for object in changed {
+            insert(&mut tx, &object).await?;
+        }
+        commit(tx, "site_objects.update").await
+    }
+}
+
+async fn remove(
+    executor: impl sqlx::Executor<'_, Database = sqlx::Any>,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM site_objects WHERE kind = $1 AND namespace = $2 AND name = $3")
+        .bind(kind)
+        .bind(namespace)
+        .bind(name)
+        .execute(executor)
+        .await
+        .map_err(during("site_objects.delete"))?;
+    Ok(())
 }
 
 async fn insert(tx: &mut Tx, object: &SiteObject) -> Result<(), StoreError> {

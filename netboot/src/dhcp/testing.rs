@@ -134,6 +134,6 @@ pub(crate) fn machine() -> BootMachine {
             disk: None,
         })),
         install: None,
-        context: serde_json::Value::Null,
+        context: Arc::new(serde_json::Value::Null),
     }
 }

@@ -28,7 +28,7 @@ fn machine(name: &str, last: u8, token: Option<&str>) -> BootMachine {
             claimed: false,
             image,
         }),
-        context: serde_json::Value::Null,
+        context: Arc::new(serde_json::Value::Null),
     }
 }
 

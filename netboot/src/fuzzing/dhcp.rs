@@ -70,7 +70,7 @@ fn machine(
             disk: None,
         })),
         install: None,
-        context: Value::Null,
+        context: Arc::new(Value::Null),
     }
 }
 

@@ -113,6 +113,7 @@ pub fn check_for_machine(
         Err(error) => return vec![error],
     };
     let grants = [None, Some(sample_token())];
+    let extra = machine.context.value();
     let boot: Vec<BootContext> = machine
         .leases
         .iter()
@@ -121,7 +122,7 @@ pub fn check_for_machine(
                 machine: MachineContext::new(machine, lease),
                 server: server.clone(),
                 install: install.clone(),
-                extra: machine.context.clone(),
+                extra: extra.clone(),
             })
         })
         .collect();

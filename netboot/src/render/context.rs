@@ -106,7 +106,7 @@ impl BootContext {
             machine: MachineContext::new(machine, reservation),
             server: server.clone(),
             install,
-            extra: machine.context.clone(),
+            extra: machine.context.value(),
         })
     }
 }
@@ -176,7 +176,7 @@ impl SeedContext {
             boot_report_url: inputs.boot_report_url,
             cloud_init_url: inputs.cloud_init_url,
             user_data: inputs.user_data,
-            extra: machine.context.clone(),
+            extra: machine.context.value(),
         })
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn machine(ipv4: Ipv4Addr) -> BootMachine {
             disk: None,
         })),
         install: None,
-        context: serde_json::Value::Null,
+        context: Arc::new(serde_json::Value::Null),
     }
 }
 

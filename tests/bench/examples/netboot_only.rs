@@ -68,7 +68,7 @@ fn machines(count: u64, root: &std::path::Path, gateway: Ipv4Addr) -> Vec<BootMa
         protocol: BootProtocol::Pxe,
         netboot: Some(Arc::clone(&image)),
         install: None,
-        context: serde_json::Value::Null,
+        context: Arc::new(serde_json::Value::Null),
     };
     (0..count).map(machine).collect()
 }

@@ -103,7 +103,7 @@ impl ImageJobs {
         }
         let default = self.parts.default_netboot_image.as_deref();
         for machine in self.parts.site.owned_machines() {
-            let remembered = Wanted::netboot(&machine, default).and_then(|wanted| {
+            let remembered = Wanted::netboot_of(&machine, default).and_then(|wanted| {
                 let reference: ImageReference = wanted.text.parse().ok()?;
                 let architecture = architecture(wanted.architecture);
                 self.parts.store.remembered(&reference, architecture)

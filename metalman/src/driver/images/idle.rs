@@ -38,11 +38,11 @@ impl ImageJobs {
         let snapshot = self.parts.site.boot_snapshot();
         let mut seen = HashSet::new();
         for machine in snapshot.machines() {
-            let Some(object) = self.parts.site.machine(&machine.name) else {
+            let Some(object) = self.parts.site.kept(&machine.name) else {
                 continue;
             };
             let default = self.parts.default_netboot_image.as_deref();
-            let Some(wanted) = Wanted::netboot(&object, default) else {
+            let Some(wanted) = Wanted::netboot_of(&object, default) else {
                 continue;
             };
             let key = key(&wanted);

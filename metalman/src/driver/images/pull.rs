@@ -19,7 +19,7 @@ use super::{ImageJobs, trouble};
 use crate::{
     clock,
     domain::facts::{Images, Trouble},
-    site::architecture,
+    site::{KeptMachine, NetbootWish, architecture},
     supervisor::chain,
 };
 
@@ -79,20 +79,26 @@ impl Wanted {
 
     /// The boot environment, its own or the appliance's.
     pub(super) fn netboot(machine: &Machine, default: Option<&str>) -> Option<Self> {
-        let pxe = machine.spec.pxe.as_ref()?;
-        let (field, text, secret) = match &pxe.netboot_image {
-            Some(own) => {
-                let secret = pxe.netboot_pull_secret_ref.clone();
-                (Field::Netboot, own.clone(), secret)
-            }
+        let name = machine.metadata.name.as_deref().unwrap_or_default();
+        Self::wished(name, NetbootWish::of(machine)?, default)
+    }
+
+    /// The same of a Machine as the site keeps it.
+    pub(super) fn netboot_of(machine: &KeptMachine, default: Option<&str>) -> Option<Self> {
+        Self::wished(&machine.name, machine.netboot.clone()?, default)
+    }
+
+    fn wished(machine: &str, wish: NetbootWish, default: Option<&str>) -> Option<Self> {
+        let (field, text, secret) = match wish.image {
+            Some(own) => (Field::Netboot, own.into(), wish.secret.map(|s| *s)),
             None => (Field::DefaultNetboot, default?.to_owned(), None),
         };
         Some(Self {
-            machine: machine.metadata.name.clone().unwrap_or_default(),
+            machine: machine.to_owned(),
             field,
             text,
             secret,
-            architecture: pxe.architecture,
+            architecture: wish.architecture,
         })
     }
 }

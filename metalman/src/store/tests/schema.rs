@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::json;
 
 use super::{at, sqlite};
-use crate::store::{Backend, SiteObject, Store, StoreError};
+use crate::store::{Backend, SiteObject, SiteVersion, Store, StoreError};
 
 fn object(kind: &str, name: &str, version: &str) -> SiteObject {
     SiteObject {
@@ -34,7 +34,18 @@ pub(super) async fn the_site_view_is_replaced_whole(store: &Store) {
     view.delete("Machine", "", "a")
         .await
         .expect("deleting twice is fine");
-    view.replace_all("Machine", &[object("Machine", "c", "5")])
+    let versions = view.versions("Machine").await.expect("lists");
+    assert_eq!(versions.len(), 1);
+    assert_eq!(
+        versions.get("b"),
+        Some(&SiteVersion {
+            name: "b".into(),
+            uid: "uid-b".into(),
+            resource_version: "2".into(),
+        })
+    );
+    let changed = [object("Machine", "c", "5")].into_iter();
+    view.update("Machine", changed, ["b"])
         .await
         .expect("replaced");
     assert_eq!(

@@ -132,7 +132,7 @@ fn machine(netboot: Arc<UnpackedImage>, install: InstallGrant) -> BootMachine {
         protocol: BootProtocol::Pxe,
         netboot: Some(netboot),
         install: Some(install),
-        context: json!({}),
+        context: Arc::new(json!({})),
     }
 }
 

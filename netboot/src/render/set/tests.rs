@@ -1,4 +1,5 @@
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -37,7 +38,7 @@ fn machine(claimed: Option<bool>) -> BootMachine {
             claimed,
             image: Arc::new(image(Path::new("/none"))),
         }),
-        context: json!({"site": "lab"}),
+        context: Arc::new(json!({"site": "lab"})),
     }
 }
 

@@ -64,7 +64,7 @@ fn machines(count: u64) -> Arc<InMemory> {
         protocol: BootProtocol::Pxe,
         netboot: None,
         install: None,
-        context: serde_json::Value::Null,
+        context: Arc::new(serde_json::Value::Null),
     };
     Arc::new(InMemory::new((0..count).map(machine).collect()))
 }
