@@ -68,7 +68,7 @@ fn each_malformed_packet_has_its_own_refusal() {
 }
 
 /// A packet with more options behind its own.
-fn with_more(packet: Packet, more: &[u8]) -> Vec<u8> {
+fn with_more(packet: &Packet, more: &[u8]) -> Vec<u8> {
     let mut bytes = packet.bytes();
     bytes.pop();
     [&bytes, more, &[255]].concat()
@@ -77,7 +77,7 @@ fn with_more(packet: Packet, more: &[u8]) -> Vec<u8> {
 #[test]
 fn an_option_in_parts_is_joined_and_one_of_fixed_length_sent_twice_is_refused() {
     let in_parts = with_more(
-        discover().set(61, b"rack 4 "),
+        &discover().set(61, b"rack 4 "),
         &[97, 0, 61, 4, b'n', b'o', b'd', b'e'],
     );
     let request = BootRequest::parse(&in_parts).expect("parses");
@@ -92,7 +92,7 @@ fn an_option_in_parts_is_joined_and_one_of_fixed_length_sent_twice_is_refused() 
         let once = discover().set(code, data);
         let part = [&[code, u8::try_from(data.len()).expect("short")], data].concat();
         assert_eq!(
-            BootRequest::parse(&with_more(once, &part)).map(drop),
+            BootRequest::parse(&with_more(&once, &part)).map(drop),
             Err(Refusal::BadOption(code)),
             "option {code} twice"
         );
