@@ -39,8 +39,9 @@ built() {
 bench_up() {
     [ "$(nproc)" -ge 2 ] || die "the bench needs two processors, one for servers and one for generators"
     mkdir -p "$BENCH"
-    exec 8>"$BENCH/lock"
-    flock -n 8 || die "another bench runs in $BENCH"
+    # Namespaces and cgroups have fixed names: one bench at a time on this machine.
+    exec 8>/run/lock/metalman-bench.lock
+    flock -n 8 || die "another bench runs on this machine"
     install_packages jq iproute2 procps
     GENERATOR=$(built metalman-bench -p metalman-bench)
     RUN=$(mktemp -d "/tmp/mmb-$1.XXXXXX")

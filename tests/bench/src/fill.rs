@@ -5,14 +5,17 @@
 
 use std::{net::Ipv4Addr, path::Path, time::Instant};
 
-use anyhow::{Context as _, Result, bail};
-use base64::Engine as _;
+use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::dhcp;
+use crate::{dhcp, embedded::Embedded};
 
 const MACHINES: &str = "apis/unbounded-cloud.io/v1alpha3/machines";
+/// Where the Secret of the BMCs is.
+const NAMESPACE: &str = "unbounded-system";
+/// Its name.
+const SECRET: &str = "bmc";
 
 /// What to make.
 #[derive(Debug, Clone)]
@@ -29,14 +32,60 @@ pub struct Plan {
     pub gateway: Ipv4Addr,
     /// Requests at once.
     pub parallel: usize,
+    /// The machines have BMCs.
+    pub bmcs: Option<Bmcs>,
+}
+
+/// BMCs of one password at addresses that count up.
+#[derive(Debug, Clone)]
+pub struct Bmcs {
+    /// Address of the BMC of machine 0.
+    pub first: Ipv4Addr,
+    /// Port of each.
+    pub port: u16,
+    /// Account.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+}
+
+impl Bmcs {
+    /// Base URL of the BMC of a machine.
+    pub fn url(&self, index: u64) -> String {
+        format!("https://{}:{}", counted(self.first, index), self.port)
+    }
+
+    fn redfish(&self, index: u64) -> Value {
+        json!({
+            "url": self.url(index), "username": self.user,
+            "passwordRef": { "namespace": NAMESPACE, "name": SECRET, "key": "password" },
+        })
+    }
+
+    fn secret(&self) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": SECRET, "namespace": NAMESPACE },
+            "stringData": { "password": self.password },
+        })
+    }
+}
+
+fn namespace() -> Value {
+    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } })
+}
+
+/// The `index`-th address after `first`.
+pub fn counted(first: Ipv4Addr, index: u64) -> Ipv4Addr {
+    let offset = u32::try_from(index).unwrap_or(u32::MAX);
+    Ipv4Addr::from(u32::from(first).saturating_add(offset))
 }
 
 impl Plan {
     fn machine(&self, index: u64) -> Value {
         let mac = dhcp::mac(index).map(|byte| format!("{byte:02x}")).join(":");
-        let offset = u32::try_from(index).unwrap_or(u32::MAX);
-        let address = Ipv4Addr::from(u32::from(self.first).saturating_add(offset));
-        json!({
+        let address = counted(self.first, index);
+        let mut machine = json!({
             "apiVersion": "unbounded-cloud.io/v1alpha3", "kind": "Machine",
             "metadata": {
                 "name": format!("node-{index:06}"),
@@ -46,7 +95,11 @@ impl Plan {
                 "mac": mac, "ipv4": address, "subnetMask": self.mask, "gateway": self.gateway,
                 "dns": [self.gateway],
             }] } },
-        })
+        });
+        if let Some(bmcs) = &self.bmcs {
+            machine["spec"]["pxe"]["redfish"] = bmcs.redfish(index);
+        }
+        machine
     }
 }
 
@@ -59,36 +112,19 @@ pub fn run(kubeconfig: &Path, plan: &Plan) -> Result<Value> {
 }
 
 async fn make(kubeconfig: &Path, plan: &Plan) -> Result<Value> {
-    let config: Value = serde_json::from_slice(&std::fs::read(kubeconfig)?)?;
-    let text = |pointer: &str| {
-        let value = config.pointer(pointer).and_then(Value::as_str);
-        value.with_context(|| format!("no {pointer} in {}", kubeconfig.display()))
-    };
-    let ca = text("/clusters/0/cluster/certificate-authority-data")?;
-    let ca = base64::engine::general_purpose::STANDARD.decode(ca)?;
-    let url = format!("{}/{MACHINES}", text("/clusters/0/cluster/server")?);
-    let token = text("/users/0/user/token")?;
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .ok();
-    let client = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(&ca)?])
-        .http1_only()
-        .build()?;
+    let api = Embedded::open(kubeconfig)?;
+    if let Some(bmcs) = &plan.bmcs {
+        api.create("api/v1/namespaces", &namespace()).await?;
+        let path = format!("api/v1/namespaces/{NAMESPACE}/secrets");
+        api.create(&path, &bmcs.secret()).await?;
+    }
     let begun = Instant::now();
     stream::iter(0..plan.machines)
         .map(|index| {
-            let request = client
-                .post(&url)
-                .bearer_auth(token)
-                .json(&plan.machine(index));
+            let (api, machine) = (&api, plan.machine(index));
             async move {
-                let answer = request.send().await?;
-                let status = answer.status();
-                if !status.is_success() && status.as_u16() != 409 {
-                    bail!("machine {index}: {status}: {}", answer.text().await?);
-                }
-                Ok(())
+                let made = api.create(MACHINES, &machine).await;
+                made.with_context(|| format!("machine {index}"))
             }
         })
         .buffer_unordered(plan.parallel)

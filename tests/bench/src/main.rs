@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use metalman_bench::{
+    bmc,
     dhcp::{self, Relay},
+    embedded::Embedded,
     fill, http,
     link::Impairment,
     report,
@@ -96,6 +98,33 @@ enum Command {
         gateway: Ipv4Addr,
         #[arg(long, default_value_t = 16)]
         parallel: usize,
+        /// The machines have BMCs; this is the address of the first
+        #[arg(long)]
+        bmcs: Option<SocketAddrV4>,
+    },
+    /// Waits until each BMC of a bmcsim fleet has a session
+    BmcSessions {
+        /// Admin plane of bmcsim
+        #[arg(long)]
+        admin: String,
+        #[arg(long)]
+        bmcs: u64,
+        #[arg(long, default_value_t = 60)]
+        limit_s: u64,
+    },
+    /// One HostReboot of all machines, judged by the power history of their BMCs
+    BmcCycle {
+        #[arg(long)]
+        kubeconfig: PathBuf,
+        /// Admin plane of bmcsim
+        #[arg(long)]
+        admin: String,
+        #[arg(long, default_value = "bench")]
+        site: String,
+        #[arg(long, default_value = "reboot-all")]
+        name: String,
+        #[arg(long, default_value_t = 120)]
+        limit_s: u64,
     },
     /// Readers of a large file by HTTP
     Http(HttpArgs),
@@ -254,7 +283,15 @@ impl RelayArgs {
     }
 }
 
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    Ok(builder.enable_all().build()?)
+}
+
 fn main() -> Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .ok();
     let mut stdout = std::io::stdout();
     let report = match Cli::parse().command {
         Command::Tftp(arguments) => arguments.run()?,
@@ -312,6 +349,7 @@ fn main() -> Result<()> {
             mask,
             gateway,
             parallel,
+            bmcs,
         } => fill::run(
             &kubeconfig,
             &fill::Plan {
@@ -321,8 +359,38 @@ fn main() -> Result<()> {
                 mask,
                 gateway,
                 parallel,
+                bmcs: bmcs.map(|first| fill::Bmcs {
+                    first: *first.ip(),
+                    port: first.port(),
+                    user: "admin".into(),
+                    password: "password".into(),
+                }),
             },
         )?,
+        Command::BmcSessions {
+            admin,
+            bmcs,
+            limit_s,
+        } => {
+            let fleet = bmc::Fleet::new(&admin)?;
+            let limit = Duration::from_secs(limit_s);
+            runtime()?.block_on(bmc::sessions::wait(&fleet, bmcs, limit))?
+        }
+        Command::BmcCycle {
+            kubeconfig,
+            admin,
+            site,
+            name,
+            limit_s,
+        } => {
+            let plan = bmc::cycle::Plan {
+                site,
+                name,
+                limit: Duration::from_secs(limit_s),
+            };
+            let (api, fleet) = (Embedded::open(&kubeconfig)?, bmc::Fleet::new(&admin)?);
+            runtime()?.block_on(bmc::cycle::run(&api, &fleet, &plan))?
+        }
         Command::Report { rows, json } => {
             let rows = std::fs::read_to_string(&rows)?;
             let report = report::Report::read(&rows)?;
