@@ -5,6 +5,7 @@
 mod bmc;
 mod discovered;
 mod secureboot;
+mod table;
 mod timeline;
 
 use std::{
@@ -38,7 +39,7 @@ enum Command {
     Config(ConfigCommand),
     /// Show what happened to a machine: boots, files, installations, power
     Timeline(timeline::TimelineArgs),
-    /// Examine BMCs
+    /// Examine BMCs, and do what needs no operation
     #[command(subcommand)]
     Bmc(bmc::BmcCommand),
     /// List network cards that asked for an address and belong to no Machine, to enrol them

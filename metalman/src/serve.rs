@@ -124,8 +124,17 @@ pub async fn run(config: Config) -> Result<()> {
     });
 
     // Those who answer, those who decide, those who show.
+    let secrets = Secrets::new(cluster.client.clone());
+    let desk = BmcDesk {
+        site: site.clone(),
+        secrets: secrets.clone(),
+        bmcs: Bmcs::new(store.clone(), config.bmc.max_connections, clock::now),
+        clock: clock::now,
+    };
     let parts = Parts {
         config,
+        secrets,
+        desk,
         boot_files: BootFileChecks::new(site.clone(), server.clone()),
         site,
         store,
@@ -177,6 +186,8 @@ struct Parts {
     boot_files: BootFileChecks,
     recorder: Recorder,
     client: Client,
+    secrets: Secrets,
+    desk: BmcDesk,
     http_tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
 }
 
@@ -265,12 +276,11 @@ impl Parts {
             supervisor.stop_token(),
         );
         supervisor.start("watch", watched);
-        let secrets = Secrets::new(self.client.clone());
         let tasks = TaskTracker::new();
         let images = self.images.clone();
         let parts = ImageParts {
             store: images,
-            secrets: secrets.clone(),
+            secrets: self.secrets.clone(),
             boot_files: self.boot_files.clone(),
             site: self.site.clone(),
             recorder: self.recorder.clone(),
@@ -279,16 +289,7 @@ impl Parts {
             refresh: self.config.images.refresh_interval,
         };
         let operation = &self.config.operation;
-        let desk = BmcDesk {
-            site: self.site.clone(),
-            secrets: secrets.clone(),
-            bmcs: Bmcs::new(
-                self.store.clone(),
-                self.config.bmc.max_connections,
-                clock::now,
-            ),
-            clock: clock::now,
-        };
+        let desk = self.desk.clone();
         let interval = SignedDuration::try_from(self.config.bmc.poll_interval)?;
         let poller = Poller::new(desk.clone(), interval);
         supervisor.start("BMC poller", poller.run(supervisor.stop_token()));
@@ -343,7 +344,8 @@ impl Parts {
             heard,
             changes,
         };
-        let routes = web::router(Arc::new(view), cluster.tokens);
+        let bmcs = web::bmc_routes(self.desk.clone(), self.store.clone());
+        let routes = web::router(Arc::new(view), cluster.tokens, bmcs);
         let limits = tls::Limits {
             connections: WEB_CONNECTIONS,
         };

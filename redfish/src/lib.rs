@@ -30,7 +30,9 @@ mod words;
 pub use boot::{
     BootOverride, BootSourceOverrideEnabled, BootSourceOverrideMode, BootSourceOverrideTarget,
 };
-pub use client::{BiosSettings, Client, Consoles, HttpBootReport, HttpBootWay, StaticAddress};
+pub use client::{
+    BiosSettings, Client, Consoles, HttpBootReport, HttpBootWay, IndicatorState, StaticAddress,
+};
 pub use config::{ClientConfig, Timeouts};
 pub use discovery::{SystemRefusal, choose_system};
 pub use error::Error;

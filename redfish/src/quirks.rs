@@ -59,6 +59,34 @@ impl Platform {
     }
 }
 
+impl Platform {
+    /// What is done differently for this family, in words for an operator; empty where its
+    /// announcements are taken as they are.
+    pub fn quirks(self) -> Vec<&'static str> {
+        let all = [
+            (
+                refuses_disabled_without_target(self),
+                "the boot override is disabled with its target kept",
+            ),
+            (
+                idle_indicator_is_lit(self),
+                "a lit indicator is an idle one; it blinks to be found",
+            ),
+            (
+                wants_bare_insert(self),
+                "virtual media are inserted with nothing but the image",
+            ),
+            (
+                console_page(self) != "/",
+                "the console has a page of its own",
+            ),
+        ];
+        all.into_iter()
+            .filter_map(|(holds, words)| holds.then_some(words))
+            .collect()
+    }
+}
+
 /// iLO refuses to disable the override while the target is `None`; a target has to be kept
 /// (ironcore-dev/metal-operator pull request 998).
 pub(crate) fn refuses_disabled_without_target(platform: Platform) -> bool {

@@ -14,8 +14,8 @@ use std::net::Ipv4Addr;
 
 use fixture::{Service, collection, refusal, reply};
 use redfish::{
-    BootOverride, BootSourceOverrideTarget as Target, Error, HttpBootWay, PowerState,
-    StaticAddress, promote,
+    BootOverride, BootSourceOverrideTarget as Target, Error, HttpBootWay, IndicatorState,
+    PowerState, StaticAddress, promote,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -415,8 +415,14 @@ async fn machine_without_a_log_says_so() {
 async fn indicator_is_set_on_the_system_or_its_chassis_and_read_back() {
     let service = Service::machine(json!({"LocationIndicatorActive": false}), vec![]).await;
     let client = service.client();
-    client.set_indicator(true).await.unwrap();
-    client.set_indicator(true).await.unwrap();
+    client
+        .set_indicator(IndicatorState::Blinking)
+        .await
+        .unwrap();
+    client
+        .set_indicator(IndicatorState::Blinking)
+        .await
+        .unwrap();
     assert_eq!(client.indicator().await.unwrap(), Some(true));
     assert_eq!(
         service.bodies("PATCH"),
@@ -427,7 +433,10 @@ async fn indicator_is_set_on_the_system_or_its_chassis_and_read_back() {
                          "IndicatorLED@Redfish.AllowableValues": ["Lit", "Off"]});
     let service = Service::machine(json!({}), vec![chassis]).await;
     let client = service.client();
-    client.set_indicator(true).await.unwrap();
+    client
+        .set_indicator(IndicatorState::Blinking)
+        .await
+        .unwrap();
     assert_eq!(service.writes(), ["PATCH /redfish/v1/Chassis/1"]);
     assert_eq!(
         service.resource("/redfish/v1/Chassis/1")["IndicatorLED"],
@@ -438,7 +447,7 @@ async fn indicator_is_set_on_the_system_or_its_chassis_and_read_back() {
     let client = service.client();
     assert_eq!(client.indicator().await.unwrap(), None);
     assert!(matches!(
-        client.set_indicator(true).await,
+        client.set_indicator(IndicatorState::Blinking).await,
         Err(Error::Unsupported { .. })
     ));
 }

@@ -239,6 +239,11 @@ impl Appliance {
         Ok(Client::try_from(config)?)
     }
 
+    /// Its state folder.
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
     /// Path of its kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.join("state/kubeconfig")

@@ -6,11 +6,22 @@ use redfish::{
     System,
 };
 
-use super::{Call, Seen};
+use super::{Call, Seen, errand::Errand};
 use crate::domain::facts::{BootOverride, Power};
 
+impl Errand for Call {
+    type Answer = Seen;
+
+    /// Whatever keeps it from being made holds up an operation.
+    const IS_QUESTION: bool = false;
+
+    async fn run(&self, client: &Client) -> Result<Seen, redfish::Error> {
+        carry_out(client, self).await
+    }
+}
+
 /// Makes the call, then reads the system.
-pub(super) async fn carry_out(client: &Client, call: &Call) -> Result<Seen, redfish::Error> {
+async fn carry_out(client: &Client, call: &Call) -> Result<Seen, redfish::Error> {
     match call {
         Call::Read => {}
         Call::ForceOff => {

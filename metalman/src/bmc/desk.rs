@@ -6,7 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use metalman_api::machine::Machine;
 
-use super::{BmcAccess, Bmcs, Call, Seen};
+use super::{
+    AskIdentity, AskInventory, AskSensors, BmcAccess, BmcReport, Bmcs, Call, Errand, Seen,
+};
 use crate::{
     domain::facts::Trouble,
     kube::secrets::{Freshness, Secrets},
@@ -45,6 +47,46 @@ impl BmcDesk {
             Err(trouble) => Err(trouble),
         };
         self.remember(machine, outcome)
+    }
+
+    /// Does an errand of a person, who is told the outcome; what the site remembers of the BMC does
+    /// not change.
+    ///
+    /// # Errors
+    /// A [`Trouble`] with object and cure; `MachineNotFound` when this site has no such machine.
+    pub async fn ask<E: Errand>(&self, machine: &str, errand: &E) -> Result<E::Answer, Trouble> {
+        let object = self.site.owned_machine(machine).ok_or_else(|| Trouble {
+            reason: "MachineNotFound".into(),
+            message: format!(
+                "site {:?} has no Machine {machine}; `kubectl get machines` lists them",
+                self.site.name()
+            ),
+            transient: false,
+            at: (self.clock)(),
+        })?;
+        let access = self.access(&object, Freshness::Now).await?;
+        self.bmcs.call(&access, errand).await
+    }
+
+    /// Everything there is to say about a machine's BMC, in three turns.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn report(&self, machine: &str) -> Result<BmcReport, Trouble> {
+        let identity = self.ask(machine, &AskIdentity).await?;
+        let inventory = self.ask(machine, &AskInventory).await?;
+        let sensors = self.ask(machine, &AskSensors).await?;
+        let object = self.site.owned_machine(machine);
+        let address = object
+            .and_then(|object| Some(object.spec.pxe.as_ref()?.redfish.as_ref()?.url.clone()))
+            .unwrap_or_default();
+        Ok(BmcReport {
+            machine: machine.to_owned(),
+            address,
+            identity,
+            inventory,
+            sensors,
+        })
     }
 
     fn remember(&self, machine: &str, outcome: Result<Seen, Trouble>) -> Option<Trouble> {

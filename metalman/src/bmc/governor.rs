@@ -13,7 +13,7 @@ use super::{
     BmcAccess, Call, Seen,
     breaker::{Breaker, Urgency},
     budget::Budget,
-    carry_out::carry_out,
+    errand::{Errand, is_declined},
     lanes::Lanes,
     open::{Account, Open},
     words::{trouble, unauthorized},
@@ -48,16 +48,16 @@ pub(super) struct Common<'a> {
 }
 
 impl Governor {
-    /// Makes a call, waiting for its turn.
-    pub(super) async fn call(
+    /// Does an errand, waiting for its turn.
+    pub(super) async fn call<E: Errand>(
         &self,
         common: Common<'_>,
         address: &str,
         access: &BmcAccess,
-        call: &Call,
-    ) -> Result<Seen, Trouble> {
+        errand: &E,
+    ) -> Result<E::Answer, Trouble> {
         let state = self.state.lock().await;
-        govern(state, common, address, access, call, Urgency::Urgent).await
+        govern(state, common, address, access, errand, Urgency::Urgent).await
     }
 
     /// Reads the system if nobody else is calling this BMC; `None` if somebody is.
@@ -95,14 +95,14 @@ impl Governor {
     }
 }
 
-async fn govern(
+async fn govern<E: Errand>(
     mut state: MutexGuard<'_, State>,
     common: Common<'_>,
     address: &str,
     access: &BmcAccess,
-    call: &Call,
+    errand: &E,
     urgency: Urgency,
-) -> Result<Seen, Trouble> {
+) -> Result<E::Answer, Trouble> {
     let now = (common.clock)();
     if state.is_closed {
         return Err(trouble(
@@ -131,7 +131,7 @@ async fn govern(
         tokio::time::sleep(pause.unsigned_abs()).await;
     }
     let _place = common.lanes.enter(state.breaker.is_doubtful()).await;
-    state.call(common, address, access, call).await
+    state.call(common, address, access, errand).await
 }
 
 impl State {
@@ -140,13 +140,13 @@ impl State {
         self.open.as_ref().is_none_or(|open| open.fits(access))
     }
 
-    async fn call(
+    async fn call<E: Errand>(
         &mut self,
         common: Common<'_>,
         address: &str,
         access: &BmcAccess,
-        call: &Call,
-    ) -> Result<Seen, Trouble> {
+        errand: &E,
+    ) -> Result<E::Answer, Trouble> {
         let account = |now| Account {
             store: common.store,
             address,
@@ -160,17 +160,17 @@ impl State {
         };
         let sent = open.requests();
         let client = open.system(access.system_id.as_deref());
-        let outcome = tokio::time::timeout(LONGEST_CALL, carry_out(client, call)).await;
+        let outcome = tokio::time::timeout(LONGEST_CALL, errand.run(client)).await;
         let now = (common.clock)();
         let cost = open.requests().saturating_sub(sent);
         self.budget
             .spend(now, u32::try_from(cost).unwrap_or(u32::MAX));
         match outcome {
-            Ok(Ok(seen)) => {
+            Ok(Ok(answer)) => {
                 self.breaker.succeeded();
                 open.prove(account(now)).await?;
-                debug!(bmc.addr = address, ?call, power = ?seen.power, "BMC answered");
-                Ok(seen)
+                debug!(bmc.addr = address, ?errand, "BMC answered");
+                Ok(answer)
             }
             Ok(Err(redfish::Error::Unauthorized { .. })) => {
                 self.open = None;
@@ -187,15 +187,19 @@ impl State {
                     what = format!("{what}. {}", error.cure());
                 }
                 let trouble = trouble(address, error.reason(), &what, error.is_transient(), now);
+                if E::IS_QUESTION && is_declined(&error) {
+                    self.breaker.succeeded();
+                    return Err(trouble);
+                }
                 let retry_after = error
                     .retry_after()
                     .and_then(|pause| SignedDuration::try_from(pause).ok());
-                self.failed(now, trouble, retry_after, call)
+                Err(self.failed(now, trouble, retry_after, errand))
             }
             Err(_elapsed) => {
                 let what = format!("did not finish in {} s", LONGEST_CALL.as_secs());
                 let trouble = trouble(address, "TimedOut", &what, true, now);
-                self.failed(now, trouble, None, call)
+                Err(self.failed(now, trouble, None, errand))
             }
         }
     }
@@ -205,10 +209,10 @@ impl State {
         now: Timestamp,
         trouble: Trouble,
         retry_after: Option<SignedDuration>,
-        call: &Call,
-    ) -> Result<Seen, Trouble> {
-        warn!(error = %trouble.message, error.reason = %trouble.reason, ?call, "BMC call failed");
+        errand: &impl Errand,
+    ) -> Trouble {
+        warn!(error = %trouble.message, error.reason = %trouble.reason, ?errand, "BMC call failed");
         self.breaker.failed(now, &trouble, retry_after);
-        Err(trouble)
+        trouble
     }
 }

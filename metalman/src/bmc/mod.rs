@@ -7,12 +7,14 @@ mod breaker;
 mod budget;
 mod carry_out;
 mod desk;
+mod errand;
 mod governor;
 mod lanes;
 mod open;
 mod pace;
 mod poller;
 pub mod qualify;
+mod questions;
 mod words;
 
 use std::{
@@ -32,7 +34,12 @@ use governor::{Common, Governor};
 use lanes::Lanes;
 
 pub use desk::BmcDesk;
+pub use errand::Errand;
 pub use poller::Poller;
+pub use questions::{
+    AskConsoles, AskIdentity, AskInventory, AskLog, AskSensors, BmcReport, CertificateFacts,
+    Identity, SetIndicator, SystemIdentity, override_words,
+};
 
 /// How to reach one system behind one BMC.
 #[derive(Debug, Clone)]
@@ -119,13 +126,18 @@ impl Bmcs {
         Self { timeouts, ..self }
     }
 
-    /// Makes one call and reads the system back; waits while another call to this BMC runs.
+    /// Does one errand, such as a [`Call`], which reads the system back; waits while another call to
+    /// this BMC runs.
     ///
     /// # Errors
     /// A [`Trouble`] with object and cure.
-    pub async fn call(&self, access: &BmcAccess, call: &Call) -> Result<Seen, Trouble> {
+    pub async fn call<E: Errand>(
+        &self,
+        access: &BmcAccess,
+        errand: &E,
+    ) -> Result<E::Answer, Trouble> {
         let (address, governor) = self.governor(access);
-        governor.call(self.common(), &address, access, call).await
+        governor.call(self.common(), &address, access, errand).await
     }
 
     /// Reads the system in passing; `None` while this BMC is being called anyway or left alone.

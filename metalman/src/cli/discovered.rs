@@ -8,7 +8,7 @@ use clap::Args;
 use metalman_api::machine::{Machine, SITE_LABEL};
 use netboot::mac::MacAddr;
 
-use super::timeline::refuse_missing_file;
+use super::{table::or_dash, timeline::refuse_missing_file};
 use crate::{
     config::{ConfigArgs, WireConfig},
     serve,
@@ -53,7 +53,7 @@ pub(super) async fn run(args: DiscoveredArgs) -> Result<String> {
     let store = serve::open_database(&config.database).await?;
     let cards = unowned(&store).await?;
     let Some(mac) = args.yaml else {
-        return Ok(table(&cards));
+        return Ok(cards_table(&cards));
     };
     let card = cards.iter().find(|card| card.mac == mac.to_string());
     let card = card.with_context(|| {
@@ -88,11 +88,10 @@ fn name_of(mac: MacAddr) -> String {
 }
 
 /// One line per card, last seen first; columns as wide as their widest value.
-fn table(cards: &[UnknownMac]) -> String {
+fn cards_table(cards: &[UnknownMac]) -> String {
     if cards.is_empty() {
         return "no unknown network card has asked for an address\n".to_owned();
     }
-    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let time = |at: jiff::Timestamp| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
     let head = [
         "MAC",
@@ -104,36 +103,19 @@ fn table(cards: &[UnknownMac]) -> String {
         "PORT",
         "CLASS",
     ];
-    let mut rows = vec![head.map(str::to_owned)];
-    rows.extend(cards.iter().map(|card| {
+    let row = |card: &UnknownMac| {
         [
             card.mac.clone(),
             time(card.first_seen),
             time(card.last_seen),
             card.count.to_string(),
-            or_dash(&card.arch),
-            or_dash(&card.relay),
-            or_dash(&card.circuit_id),
-            or_dash(&card.vendor_class),
+            or_dash(card.arch.as_ref()),
+            or_dash(card.relay.as_ref()),
+            or_dash(card.circuit_id.as_ref()),
+            or_dash(card.vendor_class.as_ref()),
         ]
-    }));
-    let mut widths = [0_usize; 8];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        // Writing to a String does not fail.
-        writeln!(text, "{}", line.trim_end()).ok();
-    }
-    text
+    };
+    super::table::table(head, cards.iter().map(row).collect())
 }
 
 /// What the card told, as a Machine; what it could not tell is marked.
@@ -214,12 +196,12 @@ mod tests {
             ),
             card("02:00:00:00:00:09", None, None),
         ];
-        insta::assert_snapshot!(table(&cards), @r"
+        insta::assert_snapshot!(cards_table(&cards), @r"
         MAC                FIRST SEEN            LAST SEEN             ASKED  FIRMWARE         RELAY     PORT    CLASS
         52:54:00:77:00:99  1970-01-01 00:00:00Z  1970-01-01 01:00:00Z  12     x86-64 UEFI PXE  10.1.0.1  Eth1/7  PXEClient:Arch:00007
         02:00:00:00:00:09  1970-01-01 00:00:00Z  1970-01-01 01:00:00Z  12     -                -         -       -
         ");
-        assert!(table(&[]).starts_with("no unknown"));
+        assert!(cards_table(&[]).starts_with("no unknown"));
     }
 
     #[test]

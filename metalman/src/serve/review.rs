@@ -1,5 +1,5 @@
-//! Who may look at the web page when a cluster says so: the token is reviewed by the cluster, and
-//! its user must be allowed to list Machines. Invariant: a token is sent to the API server only.
+//! Who may look at the web page, and who may act, when a cluster says so: the token is reviewed by the
+//! cluster, and its user must be allowed to list Machines, or to create MachineOperations. Invariant: a token is sent to the API server only.
 
 use async_trait::async_trait;
 use k8s_openapi::api::{
@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::PostParams};
 use tracing::warn;
 
-use crate::web::{TokenCheck, TokenVerdict};
+use crate::web::{Right, TokenCheck, TokenVerdict};
 
 /// Asks the cluster about tokens.
 #[derive(Clone)]
@@ -37,7 +37,11 @@ impl ClusterTokens {
             .and_then(|s| s.user))
     }
 
-    async fn may_list_machines(&self, user: &UserInfo) -> kube::Result<bool> {
+    async fn may(&self, user: &UserInfo, right: Right) -> kube::Result<bool> {
+        let (verb, resource) = match right {
+            Right::Read => ("list", "machines"),
+            Right::Operate => ("create", "machineoperations"),
+        };
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
                 user: user.username.clone(),
@@ -46,8 +50,8 @@ impl ClusterTokens {
                 extra: user.extra.clone(),
                 resource_attributes: Some(ResourceAttributes {
                     group: Some("unbounded-cloud.io".to_owned()),
-                    resource: Some("machines".to_owned()),
-                    verb: Some("list".to_owned()),
+                    resource: Some(resource.to_owned()),
+                    verb: Some(verb.to_owned()),
                     ..ResourceAttributes::default()
                 }),
                 ..SubjectAccessReviewSpec::default()
@@ -59,11 +63,11 @@ impl ClusterTokens {
         Ok(status.is_some_and(|status| status.allowed))
     }
 
-    async fn verdict(&self, token: &str) -> kube::Result<TokenVerdict> {
+    async fn verdict(&self, token: &str, right: Right) -> kube::Result<TokenVerdict> {
         let Some(user) = self.user(token).await? else {
             return Ok(TokenVerdict::Refused);
         };
-        if !self.may_list_machines(&user).await? {
+        if !self.may(&user, right).await? {
             return Ok(TokenVerdict::Refused);
         }
         Ok(TokenVerdict::Accepted {
@@ -74,8 +78,8 @@ impl ClusterTokens {
 
 #[async_trait]
 impl TokenCheck for ClusterTokens {
-    async fn check(&self, token: &str) -> TokenVerdict {
-        self.verdict(token).await.unwrap_or_else(|error| {
+    async fn check(&self, token: &str, right: Right) -> TokenVerdict {
+        self.verdict(token, right).await.unwrap_or_else(|error| {
             warn!(%error, "the cluster could not review a token");
             TokenVerdict::Unavailable
         })

@@ -35,11 +35,26 @@ pub enum TokenVerdict {
     Unavailable,
 }
 
+/// What a token is to be good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Look at the site.
+    Read,
+    /// Act on its machines.
+    Operate,
+}
+
+/// Whose token came with a request; for the audit log.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) user: String,
+}
+
 /// Decides about tokens: the local admin token, or a cluster's TokenReview.
 #[async_trait]
 pub trait TokenCheck: Send + Sync + 'static {
-    /// Whether this token may read the site.
-    async fn check(&self, token: &str) -> TokenVerdict;
+    /// Whether this token is good for `right`.
+    async fn check(&self, token: &str, right: Right) -> TokenVerdict;
 }
 
 /// The one token of a standalone site. Keeps only its hash.
@@ -69,7 +84,7 @@ impl fmt::Debug for AdminToken {
 
 #[async_trait]
 impl TokenCheck for AdminToken {
-    async fn check(&self, token: &str) -> TokenVerdict {
+    async fn check(&self, token: &str, _every: Right) -> TokenVerdict {
         let given: [u8; 32] = Sha256::digest(token).into();
         // Every byte is looked at, and only hashes are compared: time tells nothing.
         let difference = self
@@ -87,14 +102,24 @@ impl TokenCheck for AdminToken {
     }
 }
 
-/// Lets a request through if its token is accepted.
-pub(super) async fn require(State(ui): State<Ui>, request: Request, next: Next) -> Response {
-    let verdict = match token(request.headers()) {
-        Some(token) => ui.token.check(token).await,
+/// Lets a request through if its token is accepted. One that may change something must carry it in
+/// the header: a browser adds the cookie to whatever another site makes it send.
+pub(super) async fn require(State(ui): State<Ui>, mut request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let (right, token) = if request.method().is_safe() {
+        (Right::Read, bearer(headers).or_else(|| cookie(headers)))
+    } else {
+        (Right::Operate, bearer(headers))
+    };
+    let verdict = match token {
+        Some(token) => ui.token.check(token, right).await,
         None => TokenVerdict::Refused,
     };
     match verdict {
-        TokenVerdict::Accepted { .. } => next.run(request).await,
+        TokenVerdict::Accepted { user } => {
+            request.extensions_mut().insert(Caller { user });
+            next.run(request).await
+        }
         TokenVerdict::Refused => refusal(&request),
         TokenVerdict::Unavailable => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -126,13 +151,10 @@ pub(super) async fn harden(request: Request<Body>, next: Next) -> Response {
     response
 }
 
-/// The token of a request: the header is preferred over the cookie.
-fn token(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
-        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    bearer.or_else(|| cookie(headers))
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
@@ -167,7 +189,7 @@ fn refusal(request: &Request) -> Response {
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("text/html"));
-    if accepts_pages {
+    if accepts_pages && request.method().is_safe() {
         return Redirect::to(&form).into_response();
     }
     let problem = Problem::new(

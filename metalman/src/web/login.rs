@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Ui;
-use super::auth::{COOKIE, TokenVerdict};
+use super::auth::{COOKIE, Right, TokenVerdict};
 
 /// How long a browser keeps the token, in seconds.
 const COOKIE_SECONDS: u32 = 12 * 3600;
@@ -46,7 +46,7 @@ pub(super) async fn submit(State(ui): State<Ui>, Form(submission): Form<Submissi
         .bytes()
         .all(|b| b.is_ascii_graphic() && !b"\",;\\".contains(&b));
     let verdict = if is_speakable {
-        ui.token.check(token).await
+        ui.token.check(token, Right::Read).await
     } else {
         TokenVerdict::Refused
     };

@@ -1,11 +1,14 @@
-//! The web page and JSON of one site: read-only, server-rendered, live by server-sent events.
+//! The web page and JSON of one site: server-rendered, live by server-sent events; and BMCs as JSON
+//! for `metalman bmc`.
 //!
-//! Knows neither store nor Kubernetes: what it shows comes through [`SiteView`], and who may see it
-//! is decided by [`TokenCheck`]. Invariant: every path but `/login` and `/static/` answers only
-//! with an accepted token, and no request changes anything.
+//! The pages know neither store nor Kubernetes: what they show comes through [`SiteView`], and who may
+//! see it is decided by [`TokenCheck`]. Invariant: every path but `/login` and `/static/` answers only
+//! with an accepted token; pages and GET requests change nothing, and whatever else is asked needs the
+//! token in the header, never the cookie, and the right to operate machines.
 
 mod assets;
 mod auth;
+pub(crate) mod bmc;
 mod events;
 mod json;
 mod login;
@@ -27,12 +30,13 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use jiff::Timestamp;
 
-pub use auth::{AdminToken, TokenCheck, TokenVerdict};
+pub use auth::{AdminToken, Right, TokenCheck, TokenVerdict};
+pub use bmc::routes as bmc_routes;
 pub use view::{
     Fact, MachineFacts, MachineRow, PastOperation, Power, RunningOperation, SiteView, ViewError,
 };
 
-/// Bytes of a request body at most; the only body is the log-in form.
+/// Bytes of a request body at most.
 const BODY_LIMIT: usize = 8 * 1024;
 
 /// What every handler needs.
@@ -44,15 +48,16 @@ struct Ui {
     clock: fn() -> Timestamp,
 }
 
-/// The pages, the event stream, the JSON and the static files. To be served over TLS only: the
-/// log-in cookie is `Secure`.
-pub fn router(view: Arc<dyn SiteView>, token: Arc<dyn TokenCheck>) -> Router {
-    router_with_clock(view, token, crate::clock::now)
+/// The pages, the event stream, the JSON and the static files, and `more` routes that need a token as
+/// well. To be served over TLS only: the log-in cookie is `Secure`.
+pub fn router(view: Arc<dyn SiteView>, token: Arc<dyn TokenCheck>, more: Router) -> Router {
+    router_with_clock(view, token, more, crate::clock::now)
 }
 
 fn router_with_clock(
     view: Arc<dyn SiteView>,
     token: Arc<dyn TokenCheck>,
+    more: Router,
     clock: fn() -> Timestamp,
 ) -> Router {
     let ui = Ui {
@@ -69,13 +74,15 @@ fn router_with_clock(
         .route("/api/v1/machines/{name}", get(json::machine))
         .route("/api/v1/machines/{name}/timeline", get(json::timeline))
         .fallback(pages::not_found)
+        .with_state(ui.clone())
+        .merge(more)
         .layer(from_fn_with_state(ui.clone(), auth::require));
     let open = Router::new()
         .route("/login", get(login::form).post(login::submit))
         .route("/logout", post(login::logout))
-        .route("/static/{name}", get(assets::serve));
+        .route("/static/{name}", get(assets::serve))
+        .with_state(ui);
     open.merge(closed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn(auth::harden))
-        .with_state(ui)
 }

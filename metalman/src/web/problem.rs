@@ -1,5 +1,7 @@
 //! Errors of the JSON API as RFC 9457 problem details with our `reason`.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,17 +14,21 @@ pub(super) struct Problem {
     kind: &'static str,
     title: &'static str,
     status: u16,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     detail: String,
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, reason: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(
+        status: StatusCode,
+        reason: impl Into<Cow<'static, str>>,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
-            reason,
+            reason: reason.into(),
             detail: detail.into(),
         }
     }

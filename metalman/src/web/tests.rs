@@ -10,14 +10,19 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::sample::{SampleSite, now};
-use super::{AdminToken, TokenCheck as _, TokenVerdict, router_with_clock};
+use super::{AdminToken, Right, TokenCheck as _, TokenVerdict, router_with_clock};
 
 const TOKEN: &str = "correct-horse";
 
 fn site() -> (Router, Arc<SampleSite>) {
     let site = Arc::new(SampleSite::new());
     (
-        router_with_clock(site.clone(), Arc::new(AdminToken::new(TOKEN)), now),
+        router_with_clock(
+            site.clone(),
+            Arc::new(AdminToken::new(TOKEN)),
+            Router::new(),
+            now,
+        ),
         site,
     )
 }
@@ -217,11 +222,11 @@ async fn a_token_becomes_a_cookie_that_opens_the_site() {
 async fn an_empty_admin_token_opens_nothing() {
     for token in ["", "x"] {
         assert_eq!(
-            AdminToken::new("").check(token).await,
+            AdminToken::new("").check(token, Right::Read).await,
             TokenVerdict::Refused
         );
     }
-    let verdict = AdminToken::new("x").check("x").await;
+    let verdict = AdminToken::new("x").check("x", Right::Operate).await;
     assert_eq!(
         verdict,
         TokenVerdict::Accepted {

@@ -8,8 +8,18 @@ use crate::model::Indicator;
 use crate::operation::Operation;
 use crate::quirks::{self, Platform};
 use crate::wire::Response;
+use crate::words::redfish_words;
 
 const OPERATION: Operation = Operation::SetIndicator;
+
+redfish_words! {
+    /// `IndicatorLED`. A lamp that is only on or off takes `Lit` and `Blinking` as on.
+    IndicatorState {
+        Off = "Off",
+        Lit = "Lit",
+        Blinking = "Blinking",
+    }
+}
 
 impl Client {
     /// Whether the machine's locating lamp is on; `None` if the BMC shows no lamp.
@@ -21,11 +31,12 @@ impl Client {
             .and_then(|place| place.is_on(platform)))
     }
 
-    /// Turns the locating lamp on or off and reads it back.
+    /// Sets the locating lamp and reads back that it is on or off.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when neither system nor chassis has one.
-    pub async fn set_indicator(&self, on: bool) -> Result<(), Error> {
+    pub async fn set_indicator(&self, wanted: IndicatorState) -> Result<(), Error> {
+        let on = wanted != IndicatorState::Off;
         let platform = self.platform().await?;
         let place = self
             .indicator_place()
@@ -35,11 +46,11 @@ impl Client {
                 status: 200,
                 message: "neither system nor chassis shows an indicator".to_owned(),
             })?;
-        if place.is_on(platform) == Some(on) {
+        if place.shows(platform, wanted) {
             return Ok(());
         }
         let mut last = None;
-        for body in place.bodies(platform, on) {
+        for body in place.bodies(platform, wanted) {
             match self
                 .patch(OPERATION, &place.path, place.etag.as_deref(), &body)
                 .await
@@ -107,18 +118,31 @@ impl Place {
         is_on(&self.indicator, platform)
     }
 
-    fn bodies(&self, platform: Platform, on: bool) -> Vec<Value> {
+    /// Whether there is nothing left to do.
+    fn shows(&self, platform: Platform, wanted: IndicatorState) -> bool {
+        let on = wanted != IndicatorState::Off;
+        let is_word = self
+            .indicator
+            .led
+            .as_ref()
+            .is_none_or(|led| !on || led == wanted.as_str());
+        self.is_on(platform) == Some(on) && is_word
+    }
+
+    fn bodies(&self, platform: Platform, wanted: IndicatorState) -> Vec<Value> {
         let mut bodies = Vec::new();
+        let on = wanted != IndicatorState::Off;
         if self.indicator.active.is_some() {
             bodies.push(json!({ "LocationIndicatorActive": on }));
         }
         if self.indicator.led.is_some() {
             let idle_is_lit = quirks::idle_indicator_is_lit(platform);
-            let words: &[&str] = match (on, idle_is_lit) {
-                (true, true) => &["Blinking"],
-                (true, false) => &["Blinking", "Lit"],
-                (false, true) => &["Lit", "Off"],
-                (false, false) => &["Off"],
+            let words: &[&str] = match (wanted, idle_is_lit) {
+                (IndicatorState::Lit | IndicatorState::Blinking, true) => &["Blinking"],
+                (IndicatorState::Blinking, false) => &["Blinking", "Lit"],
+                (IndicatorState::Lit, false) => &["Lit", "Blinking"],
+                (IndicatorState::Off, true) => &["Lit", "Off"],
+                (IndicatorState::Off, false) => &["Off"],
             };
             let offered = &self.indicator.led_values;
             bodies.extend(
@@ -163,7 +187,7 @@ mod tests {
         let both = place(&json!({"LocationIndicatorActive": false, "IndicatorLED": "Off"}));
         assert_eq!(both.is_on(Platform::Generic), Some(false));
         assert_eq!(
-            both.bodies(Platform::Generic, true),
+            both.bodies(Platform::Generic, IndicatorState::Blinking),
             [
                 json!({"LocationIndicatorActive": true}),
                 json!({"IndicatorLED": "Blinking"}),
@@ -178,14 +202,23 @@ mod tests {
         assert_eq!(idle.is_on(Platform::Dell), Some(false));
         assert_eq!(idle.is_on(Platform::Generic), Some(true));
         assert_eq!(
-            idle.bodies(Platform::Dell, true),
+            idle.bodies(Platform::Dell, IndicatorState::Blinking),
             [json!({"IndicatorLED": "Blinking"})]
+        );
+        assert!(idle.shows(Platform::Dell, IndicatorState::Off));
+        assert!(!idle.shows(Platform::Generic, IndicatorState::Blinking));
+        assert_eq!(
+            idle.bodies(Platform::Generic, IndicatorState::Lit),
+            [
+                json!({"IndicatorLED": "Lit"}),
+                json!({"IndicatorLED": "Blinking"})
+            ]
         );
         let listed = place(&json!({
             "IndicatorLED": "Off", "IndicatorLED@Redfish.AllowableValues": ["Lit", "Off"],
         }));
         assert_eq!(
-            listed.bodies(Platform::Generic, true),
+            listed.bodies(Platform::Generic, IndicatorState::Blinking),
             [json!({"IndicatorLED": "Lit"})]
         );
     }

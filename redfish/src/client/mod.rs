@@ -28,6 +28,7 @@ use tokio::sync::OnceCell;
 pub use bios::BiosSettings;
 pub use console::Consoles;
 pub use http_boot::{HttpBootReport, HttpBootWay, StaticAddress};
+pub use indicator::IndicatorState;
 
 use crate::call::check;
 use crate::config::{ClientConfig, Timeouts};

@@ -639,7 +639,13 @@ async fn media_indicator_and_password_are_changed_on_every_profile() {
         let ejected = client.eject_media().await;
         ejected.unwrap_or_else(|error| failed("eject", error));
         for on in [true, false] {
-            let set = client.set_indicator(on).await;
+            let set = client
+                .set_indicator(if on {
+                    redfish::IndicatorState::Blinking
+                } else {
+                    redfish::IndicatorState::Off
+                })
+                .await;
             set.unwrap_or_else(|error| failed("indicator", error));
             assert_eq!(client.indicator().await.unwrap(), Some(on), "{name}");
         }

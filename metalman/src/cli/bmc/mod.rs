@@ -1,12 +1,23 @@
-//! `metalman bmc`: what a BMC is, and what it can do for us.
+//! `metalman bmc`: what a BMC is, what it can do for us, and what needs no operation.
 
+mod appliance;
+mod commands;
 mod qualify;
+mod words;
 
 use anyhow::Result;
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BmcCommand {
+    /// Show a machine's BMC: power, health, firmware, inventory, sensors, certificate
+    Show(commands::MachineArgs),
+    /// Show the newest entries of a machine's event log
+    Sel(commands::SelArgs),
+    /// Set the lamp that tells a machine from its neighbours
+    Led(commands::LedArgs),
+    /// Print the address of a machine's remote console
+    ConsoleUrl(commands::MachineArgs),
     /// Examine a BMC, also one of no Machine: what operations need, what it offers
     Qualify(qualify::QualifyArgs),
 }
@@ -15,6 +26,10 @@ pub(super) enum BmcCommand {
 /// With context fit for the person at the terminal.
 pub(super) async fn run(command: BmcCommand) -> Result<()> {
     match command {
+        BmcCommand::Show(args) => commands::show(args).await,
+        BmcCommand::Sel(args) => commands::sel(args).await,
+        BmcCommand::Led(args) => commands::led(args).await,
+        BmcCommand::ConsoleUrl(args) => commands::console_url(args).await,
         BmcCommand::Qualify(args) => qualify::run(args).await,
     }
 }

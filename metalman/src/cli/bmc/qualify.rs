@@ -1,22 +1,19 @@
 //! `metalman bmc qualify URL`: talks to the BMC itself, so it works before there is a Machine, and
 //! without an appliance. Reads only, unless `--write` is given.
 
-use std::{io::Read as _, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use redfish::{Client, ClientConfig, Timeouts, TlsTrust};
-use secrecy::SecretString;
 use url::Url;
 
+use super::appliance::read_secret;
 use crate::{
     bmc::qualify::{self, Need, Verdict},
     cli::print,
     clock,
 };
-
-/// Longest password file that is read, in bytes.
-const PASSWORD_LIMIT: u64 = 4096;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct QualifyArgs {
@@ -47,7 +44,7 @@ pub(super) async fn run(args: QualifyArgs) -> Result<()> {
     let address = args.url.as_str().trim_end_matches('/').to_owned();
     let client = Client::new(ClientConfig {
         trust: trust(&args)?,
-        password: password(&args)?,
+        password: read_secret(&args.password_file, "--password-file")?,
         base: args.url,
         username: args.user,
         system_id: args.device_id,
@@ -100,24 +97,4 @@ fn trust(args: &QualifyArgs) -> Result<TlsTrust> {
             Ok(TlsTrust::Pin(pin))
         },
     )
-}
-
-fn password(args: &QualifyArgs) -> Result<SecretString> {
-    let mut text = String::new();
-    let file = &args.password_file;
-    if file.as_os_str() == "-" {
-        std::io::stdin()
-            .take(PASSWORD_LIMIT)
-            .read_to_string(&mut text)
-            .context("read the password from standard input")?;
-    } else {
-        std::fs::File::open(file)
-            .and_then(|opened| opened.take(PASSWORD_LIMIT).read_to_string(&mut text))
-            .with_context(|| format!("read {} (--password-file)", file.display()))?;
-    }
-    let password = text.trim_end_matches(['\n', '\r']);
-    if password.is_empty() {
-        bail!("{} holds no password (--password-file)", file.display());
-    }
-    Ok(SecretString::from(password))
 }
