@@ -7,7 +7,7 @@ make_secrets() {
     give_to_user "$LAB/bmc/password"
 }
 
-# write_metalman_config: the appliance of the site, alone with an API of its own.
+# write_metalman_config: the appliance of the site, alone with an API of its own. METALMAN_LAB_DHCP has more lines for [dhcp].
 write_metalman_config() {
     cat >"$LAB/metalman.toml" <<EOF
 site = "$SITE"
@@ -18,6 +18,7 @@ serve_url = "http://$GATEWAY:8880"
 
 [dhcp]
 interface = "br0"
+${METALMAN_LAB_DHCP:-}
 
 [log]
 filter = "${METALMAN_LAB_LOG:-info}"

@@ -43,6 +43,20 @@ rogue_server() {
         --no-ping --dhcp-range=10.77.0.200,10.77.0.220,10m --dhcp-leasefile="$scratch/rogue.leases" --log-dhcp \
         --log-facility=- --pid-file= "$@"
 }
+# site_server: the DHCP server of a site that gives the machines their addresses itself, and metalman as next server to the
+# first only.
+site_server() {
+    [ -e "/run/netns/$ROGUE" ] || join "$ROGUE" rogue br0 10.77.0.250/24
+    cat >"$scratch/dhcpd.conf" <<EOF
+authoritative;
+subnet 10.77.0.0 netmask 255.255.255.0 { option routers 10.77.0.1; }
+host node-1 { hardware ethernet $NODE_1_MAC; fixed-address 10.77.0.11; next-server 10.77.0.1; }
+host node-2 { hardware ethernet $NODE_2_MAC; fixed-address 10.77.0.12; }
+EOF
+    : >"$scratch/dhcpd.leases"
+    beside "$ROGUE" site dhcpd -4 -f -d -cf "$scratch/dhcpd.conf" -lf "$scratch/dhcpd.leases" --no-pid rogue
+}
+# The server of either kind that was started last.
 rogue_down() {
     kill "${surrounding_pids[-1]}" && wait "${surrounding_pids[-1]}" 2>/dev/null || true
     unset 'surrounding_pids[-1]'

@@ -3,6 +3,8 @@
 //! Not whether it may install: that is decided when GRUB's file is rendered. Invariant: a client
 //! gets a file only for the architecture that both it and its Machine name.
 
+use std::net::Ipv4Addr;
+
 use super::{
     arch::{BootClient, NoBootFile},
     request::BootRequest,
@@ -16,6 +18,22 @@ pub(crate) struct BootFile {
     pub(crate) name: String,
     /// By which protocol.
     pub(crate) protocol: BootProtocol,
+}
+
+impl BootFile {
+    /// Whether it is a URL with an address for a host, for which firmware needs no name server.
+    ///
+    /// Telling it none matters: EDK2 then leaves the DNS node out of the device path, and only
+    /// without that node does GRUB 2.06 take over the address the firmware booted with. Otherwise
+    /// it asks for one again, and whatever server is first answers.
+    pub(crate) fn is_at_literal_address(&self) -> bool {
+        let host = self.name.split_once("://").map(|(_, rest)| {
+            let end = rest.find(['/', ':']).unwrap_or(rest.len());
+            rest.get(..end).unwrap_or(rest)
+        });
+        self.protocol == BootProtocol::Http
+            && host.is_some_and(|host| host.parse::<Ipv4Addr>().is_ok())
+    }
 }
 
 /// Chooses by option 60, option 93, the Machine and the metadata of its netboot image.
@@ -133,6 +151,24 @@ mod tests {
             chosen(&arm, &class("PXEClient", 7)),
             Err(NoBootFile::ArchitectureMismatch)
         );
+    }
+
+    #[test]
+    fn only_a_url_with_a_name_needs_a_name_server() {
+        for (name, protocol, literal) in [
+            ("http://10.77.0.1:8880/shimx64.efi", BootProtocol::Http, true),
+            ("http://10.77.0.1", BootProtocol::Http, true),
+            ("https://10.77.0.1/x", BootProtocol::Http, true),
+            ("http://rack.example:8880/shimx64.efi", BootProtocol::Http, false),
+            ("http://10.77.0.1.example/x", BootProtocol::Http, false),
+            ("shimx64.efi", BootProtocol::Pxe, false),
+        ] {
+            let file = BootFile {
+                name: name.into(),
+                protocol,
+            };
+            assert_eq!(file.is_at_literal_address(), literal, "{name}");
+        }
     }
 
     #[test]

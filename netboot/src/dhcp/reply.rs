@@ -108,6 +108,7 @@ fn put_asked(reply: &mut Writer, grant: &Grant<'_>, code: u8) {
     let lease = grant.reservation;
     match code {
         option::ROUTER => put_addresses(reply, code, lease.gateway.as_slice()),
+        option::DNS if grant.boot_file.is_some_and(BootFile::is_at_literal_address) => {}
         option::DNS => put_addresses(reply, code, &lease.dns),
         option::NTP => put_addresses(reply, code, grant.ntp),
         option::BROADCAST => {

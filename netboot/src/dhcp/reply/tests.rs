@@ -170,6 +170,31 @@ fn firmware_is_told_what_its_loaders_need_whatever_it_asks_for() {
     assert_eq!(codes(&told(&discover().set(55, &[66, 67]))), want);
 }
 
+/// Otherwise GRUB would ask for an address again, see [`crate::dhcp::boot_file`].
+#[test]
+fn firmware_that_boots_from_a_url_with_an_address_is_told_no_name_server() {
+    let packet = discover()
+        .set(93, &[0, 16])
+        .set(60, b"HTTPClient:Arch:00016:UNDI:003000");
+    let mut http = machine();
+    http.protocol = BootProtocol::Http;
+    let directory = InMemory::new(vec![http]);
+    for (serve_url, names) in [
+        ("http://10.77.0.1:8880", false),
+        ("http://rack.example:8880", true),
+    ] {
+        let server = Server {
+            serve_url: serve_url.into(),
+            ..server()
+        };
+        let request = BootRequest::parse(&packet.bytes()).expect("parses");
+        let reply = decide(arrival(), &server, &directory, &request).reply;
+        let codes = codes(&reply.expect("replies").bytes);
+        assert_eq!(codes.contains(&6), names, "{serve_url}: {codes:?}");
+        assert!(codes.contains(&3) && codes.contains(&67), "{codes:?}");
+    }
+}
+
 #[test]
 fn what_a_client_cannot_take_is_left_out_from_the_least_important_on() {
     let agent = [[1, 253].as_slice(), &[b'p'; 253]].concat();
