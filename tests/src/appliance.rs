@@ -23,6 +23,8 @@ pub struct Appliance {
     database_url: Option<String>,
     /// The API server of another appliance, instead of one of its own.
     api: Option<PathBuf>,
+    /// More arguments of `serve`.
+    arguments: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +70,20 @@ impl Appliance {
     /// # Errors
     /// When it does not get ready.
     pub async fn start(dir: &Path, database_url: Option<String>) -> Result<Self> {
+        Self::start_with(dir, database_url, Vec::new()).await
+    }
+
+    /// The same, with more arguments of `serve`.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start_with(
+        dir: &Path,
+        database_url: Option<String>,
+        arguments: Vec<String>,
+    ) -> Result<Self> {
         let mut appliance = Self::new(dir, database_url, None)?;
+        appliance.arguments = arguments;
         appliance.restart().await?;
         Ok(appliance)
     }
@@ -84,13 +99,21 @@ impl Appliance {
     }
 
     fn new(dir: &Path, database_url: Option<String>, api: Option<PathBuf>) -> Result<Self> {
+        // All at once, so that none is found twice.
+        let mut held = Vec::new();
+        let mut port = || -> Result<u16> {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let port = listener.local_addr()?.port();
+            held.push(listener);
+            Ok(port)
+        };
         let ports = Ports {
-            http: free_port()?,
-            health: free_port()?,
-            api: free_port()?,
-            web: free_port()?,
-            dhcp: free_port()?,
-            tftp: free_port()?,
+            http: port()?,
+            health: port()?,
+            api: port()?,
+            web: port()?,
+            dhcp: port()?,
+            tftp: port()?,
         };
         Ok(Self {
             child: None,
@@ -98,6 +121,7 @@ impl Appliance {
             ports,
             database_url,
             api,
+            arguments: Vec::new(),
         })
     }
 
@@ -182,6 +206,7 @@ impl Appliance {
                 "--log-filter",
                 "info,metalman=debug",
             ])
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

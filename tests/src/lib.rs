@@ -9,4 +9,13 @@ pub mod host;
 pub mod image;
 pub mod postgres;
 pub mod rack;
+pub mod registry;
 pub mod wait;
+
+/// TLS needs a provider before the first client is made; the first call installs it.
+pub(crate) fn install_crypto_provider() {
+    // An error means that it is there.
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .ok();
+}

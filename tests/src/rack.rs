@@ -1,6 +1,6 @@
 //! A rack of one: an appliance, a simulated BMC, two small images and the objects for them.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use bmcsim::{Bmc, BmcConfig, Config, PowerKind, Running};
@@ -73,9 +73,15 @@ impl Rack {
     /// # Errors
     /// When a part does not start.
     pub async fn start_on(database_url: Option<String>) -> Result<Self> {
-        rustls::crypto::aws_lc_rs::default_provider()
-            .install_default()
-            .ok();
+        Self::start_with(database_url, Vec::new()).await
+    }
+
+    /// The same, with more arguments of `metalman serve`.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn start_with(database_url: Option<String>, arguments: Vec<String>) -> Result<Self> {
+        crate::install_crypto_provider();
         let dir = TempDir::new()?;
         image::write_layout(&dir.path().join("netboot"), &BOOT_FILES)?;
         image::write_layout(&dir.path().join("host"), &[("disk/disk.img", DISK)])?;
@@ -89,7 +95,7 @@ impl Rack {
         })
         .await?;
         let (address, bmc) = simulator.bmcs().first().cloned().context("one BMC")?;
-        let appliance = Appliance::start(dir.path(), database_url).await?;
+        let appliance = Appliance::start_with(dir.path(), database_url, arguments).await?;
         let client = ClientDebug(appliance.client().await?);
         let rack = Self {
             appliance,
@@ -140,6 +146,33 @@ impl Rack {
                 "passwordRef": { "name": "bmc" },
             },
         })
+    }
+
+    /// The OCI layout of its `netboot` or `host` image.
+    pub fn layout(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a pull secret for one registry.
+    ///
+    /// # Errors
+    /// When the API refuses it.
+    pub async fn apply_pull_secret(
+        &self,
+        name: &str,
+        registry: &str,
+        (username, password): (&str, &str),
+    ) -> Result<()> {
+        let api: Api<Secret> = Api::namespaced(self.client.0.clone(), "unbounded-system");
+        let login = json!({ "username": username, "password": password });
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
+            "metadata": { "name": name, "namespace": "unbounded-system" },
+            "stringData": { ".dockerconfigjson": json!({ "auths": { registry: login } }).to_string() },
+        });
+        api.create(&PostParams::default(), &serde_json::from_value(secret)?)
+            .await?;
+        Ok(())
     }
 
     /// Writes one more boot image, with these files besides the usual ones; returns its reference.

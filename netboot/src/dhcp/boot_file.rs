@@ -156,10 +156,18 @@ mod tests {
     #[test]
     fn only_a_url_with_a_name_needs_a_name_server() {
         for (name, protocol, literal) in [
-            ("http://10.77.0.1:8880/shimx64.efi", BootProtocol::Http, true),
+            (
+                "http://10.77.0.1:8880/shimx64.efi",
+                BootProtocol::Http,
+                true,
+            ),
             ("http://10.77.0.1", BootProtocol::Http, true),
             ("https://10.77.0.1/x", BootProtocol::Http, true),
-            ("http://rack.example:8880/shimx64.efi", BootProtocol::Http, false),
+            (
+                "http://rack.example:8880/shimx64.efi",
+                BootProtocol::Http,
+                false,
+            ),
             ("http://10.77.0.1.example/x", BootProtocol::Http, false),
             ("shimx64.efi", BootProtocol::Pxe, false),
         ] {

@@ -6,6 +6,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -32,15 +33,13 @@ pub(crate) struct FetchJob {
 impl FetchJob {
     /// Fetches the image and says how many bytes it takes; `runtime` drives the network while this thread waits for it.
     pub(crate) fn run(self, runtime: &Handle) -> Result<(UnpackedImage, u64), ImageError> {
-        let staging = self.cache.staging()?;
         let limit = self.options.max_fetch_time;
-        let outcome = runtime.block_on(async {
-            tokio::time::timeout(limit, self.unpack_layers(staging.path())).await
-        });
+        let outcome =
+            runtime.block_on(async { tokio::time::timeout(limit, self.unpack_verified()).await });
         if self.cancelled.is_cancelled() {
             return Err(ImageError::Cancelled);
         }
-        outcome.map_err(|_| ImageError::TooSlow {
+        let staging = outcome.map_err(|_| ImageError::TooSlow {
             digest: self.digest.clone(),
             limit,
         })??;
@@ -56,6 +55,20 @@ impl FetchJob {
         let disk = measure_disk(&root, &self.digest, limit, &self.progress, &self.cancelled)?;
         self.cache
             .commit(staging, &self.digest, metadata, disk.as_ref())
+    }
+
+    /// All layers in a staging directory of their own; from the beginning, elsewhere, when a mirror
+    /// gave wrong bytes.
+    async fn unpack_verified(&self) -> Result<TempDir, ImageError> {
+        loop {
+            let staging = self.cache.staging()?;
+            match self.unpack_layers(staging.path()).await {
+                Ok(()) => return Ok(staging),
+                Err(ImageError::DigestMismatch { digest, .. })
+                    if self.source.has_another_place(&digest) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn unpack_layers(&self, staging: &std::path::Path) -> Result<(), ImageError> {

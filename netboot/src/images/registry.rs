@@ -3,7 +3,10 @@
 //! One value per image, because credentials belong to an image, not to a registry. Invariant: every
 //! answer is bounded in size or in time, and URLs that a manifest names are never followed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HeaderValue};
@@ -49,6 +52,16 @@ struct Place {
     credentials: Option<RegistryCredentials>,
     /// What the host was last answered with.
     authorization: Arc<Mutex<Option<HeaderValue>>>,
+    trust: Arc<Trust>,
+}
+
+/// What came of a place so far, for one use of one image.
+#[derive(Debug, Default)]
+struct Trust {
+    /// Whether bytes of a layer came from there.
+    has_served: AtomicBool,
+    /// Whether it gave other bytes than the digest names; it is not asked again then.
+    is_lost: AtomicBool,
 }
 
 impl Registry {
@@ -106,10 +119,8 @@ impl Registry {
     pub(crate) async fn digest_now(&self) -> Option<String> {
         let path = format!("manifests/{}", self.version());
         let asked = self.ask_all(Method::HEAD, &path, 0);
-        let response = tokio::time::timeout(MANIFEST_TIMEOUT, asked)
-            .await
-            .ok()?
-            .ok()?;
+        let asked = tokio::time::timeout(MANIFEST_TIMEOUT, asked).await;
+        let (response, _) = asked.ok()?.ok()?;
         let digest = response.headers().get("docker-content-digest")?;
         let digest = digest.to_str().ok()?.to_owned();
         is_digest(&digest).then_some(digest)
@@ -125,41 +136,45 @@ impl Registry {
         version: Option<&str>,
     ) -> Result<(Vec<u8>, String), ImageError> {
         let version = version.unwrap_or(self.version());
-        let bytes = self
-            .document(&format!("manifests/{version}"), "give the manifest")
-            .await?;
-        let found = digest_of(&bytes);
-        if is_digest(version) && version != found {
-            return Err(ImageError::DigestMismatch {
-                digest: version.to_owned(),
-                problem: format!("its content hashes to {found}"),
-            });
-        }
-        Ok((bytes, found))
+        let path = format!("manifests/{version}");
+        let wanted = Some(version).filter(|version| is_digest(version));
+        self.document(&path, wanted, "give the manifest").await
     }
 
     /// A small blob as a whole; verified.
     pub(crate) async fn small_blob(&self, digest: &str) -> Result<Vec<u8>, ImageError> {
-        let bytes = self
-            .document(&format!("blobs/{digest}"), "give the image configuration")
-            .await?;
-        let found = digest_of(&bytes);
-        if found == digest {
-            Ok(bytes)
-        } else {
-            Err(ImageError::DigestMismatch {
-                digest: digest.to_owned(),
-                problem: format!("its content hashes to {found}"),
-            })
-        }
+        let path = format!("blobs/{digest}");
+        let whole = self.document(&path, Some(digest), "give the image configuration");
+        Ok(whole.await?.0)
     }
 
-    async fn document(&self, path: &str, operation: &'static str) -> Result<Vec<u8>, ImageError> {
+    /// A small document and its digest, which is `wanted` when there is a wish. A mirror that gives
+    /// another is left for the next.
+    async fn document(
+        &self,
+        path: &str,
+        wanted: Option<&str>,
+        operation: &'static str,
+    ) -> Result<(Vec<u8>, String), ImageError> {
         let whole = async {
-            let response = self.ask_all(Method::GET, path, 0).await?;
-            bounded(response)
-                .await
-                .map_err(|problem| self.explain(operation, problem))
+            loop {
+                let (response, place) = self.ask_all(Method::GET, path, 0).await?;
+                let bytes = bounded(response)
+                    .await
+                    .map_err(|problem| self.explain(operation, problem))?;
+                let found = digest_of(&bytes);
+                match wanted {
+                    Some(wanted) if wanted != found => {
+                        if !self.leave(place, wanted) {
+                            return Err(ImageError::DigestMismatch {
+                                digest: wanted.to_owned(),
+                                problem: format!("its content hashes to {found}"),
+                            });
+                        }
+                    }
+                    Some(_) | None => return Ok((bytes, found)),
+                }
+            }
         };
         tokio::time::timeout(MANIFEST_TIMEOUT, whole)
             .await
@@ -170,6 +185,34 @@ impl Registry {
             })?
     }
 
+    /// Asks a mirror nothing more after it gave wrong content. False for the registry itself, which
+    /// nobody can stand in for.
+    fn leave(&self, place: &Place, digest: &str) -> bool {
+        let is_mirror = !self
+            .places
+            .last()
+            .is_some_and(|last| Arc::ptr_eq(&last.trust, &place.trust));
+        if is_mirror && !place.trust.is_lost.swap(true, Relaxed) {
+            tracing::warn!(
+                mirror = %place.host, image = %self.image, digest,
+                "mirror gave wrong content, asking the next"
+            );
+        }
+        is_mirror
+    }
+
+    /// After a layer turned out to be wrong: leaves the mirrors that gave parts of one. False when
+    /// there was none, so that another try would end alike.
+    pub(crate) fn leave_mirrors(&self, digest: &str) -> bool {
+        let mut left = false;
+        for place in &self.places {
+            if place.trust.has_served.load(Relaxed) && !place.trust.is_lost.load(Relaxed) {
+                left |= self.leave(place, digest);
+            }
+        }
+        left
+    }
+
     /// Opens a blob for streaming; the reader verifies it.
     pub(crate) async fn blob(&self, digest: &str, size: u64) -> Result<BlobReader, ImageError> {
         blob::open(self.clone(), digest, size).await
@@ -177,12 +220,19 @@ impl Registry {
 
     /// One connection to a blob, from byte `from`.
     pub(crate) async fn open_blob(&self, digest: &str, from: u64) -> Result<Response, ImageError> {
-        self.ask_all(Method::GET, &format!("blobs/{digest}"), from)
-            .await
+        let path = format!("blobs/{digest}");
+        let (response, place) = self.ask_all(Method::GET, &path, from).await?;
+        place.trust.has_served.store(true, Relaxed);
+        Ok(response)
     }
 
     /// Asks the mirrors, then the registry. Only what the registry itself says is an error.
-    async fn ask_all(&self, method: Method, path: &str, from: u64) -> Result<Response, ImageError> {
+    async fn ask_all(
+        &self,
+        method: Method,
+        path: &str,
+        from: u64,
+    ) -> Result<(Response, &Place), ImageError> {
         let operation = if path.starts_with("manifests/") {
             "give the manifest"
         } else {
@@ -190,8 +240,11 @@ impl Registry {
         };
         let last = self.places.len().saturating_sub(1);
         for (index, place) in self.places.iter().enumerate() {
+            if place.trust.is_lost.load(Relaxed) {
+                continue;
+            }
             match self.ask(place, &method, path, from).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => return Ok((response, place)),
                 Err(problem) if index == last => return Err(self.explain(operation, problem)),
                 Err(problem) => {
                     let problem = self.explain(operation, problem);
@@ -313,6 +366,7 @@ fn place(
         repository,
         credentials,
         authorization: Arc::default(),
+        trust: Arc::default(),
     })
 }
 

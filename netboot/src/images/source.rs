@@ -144,6 +144,14 @@ impl ImageSource {
         }
     }
 
+    /// Whether the layer that turned out to be wrong may be right elsewhere, where the next call asks.
+    pub(crate) fn has_another_place(&self, digest: &str) -> bool {
+        match self {
+            Self::Layout(_) => false,
+            Self::Registry(registry) => registry.leave_mirrors(digest),
+        }
+    }
+
     /// Opens a layer for streaming.
     pub(crate) async fn blob(
         &self,

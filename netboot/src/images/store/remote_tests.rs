@@ -199,6 +199,48 @@ async fn mirrors_are_asked_first_with_their_own_credentials() {
     assert!(!origin_log.lock().unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn mirrors_that_give_other_bytes_are_left_whichever_bytes_those_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = Arc::new(files().await);
+    for part in ["/blobs/", "/manifests/sha256:"] {
+        let known = Arc::clone(&good);
+        let (origin, _, _origin) = serve(move |request| from_files(&known, request)).await;
+        let mut wrong = (*good).clone();
+        for (_, bytes) in wrong.iter_mut().filter(|(path, _)| path.contains(part)) {
+            bytes.push(b' ');
+        }
+        let wrong = Arc::new(wrong);
+        let (first, second) = (Arc::clone(&wrong), Arc::clone(&wrong));
+        let (first, first_log, _first) = serve(move |r| from_files(&first, r)).await;
+        let (second, second_log, _second) = serve(move |r| from_files(&second, r)).await;
+        let mut options = options(&[&origin, &first, &second]);
+        options.mirrors = vec![
+            format!("{origin}={first}").parse().unwrap(),
+            format!("{origin}={second}").parse().unwrap(),
+        ];
+        let place = part.replace(['/', ':'], "");
+        let store = ImageStore::open(&dir.path().join(&place), options).unwrap();
+        let name = format!("{origin}/site/boot:v1");
+        assert_eq!(
+            obtain(&store, &name, None).await.unwrap(),
+            "amd64",
+            "{part}"
+        );
+        for log in [first_log, second_log] {
+            let log = log.lock().unwrap();
+            let wrong = log.iter().filter(|line| line.contains(part)).count();
+            assert!((1..=2).contains(&wrong), "left after the first: {log:?}");
+        }
+        let rest: Vec<_> = std::fs::read_dir(dir.path().join(&place).join("oci"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with(".tmp-"))
+            .collect();
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+}
+
 /// A proxy that ends its first `cuts` connections with a body after 200 kB.
 async fn cutting_proxy(target: String, cuts: usize) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
