@@ -7,6 +7,7 @@ mod boot_tls;
 mod cluster;
 mod database;
 mod descriptors;
+mod early;
 mod firmware;
 mod listen;
 mod news;
@@ -22,7 +23,7 @@ use axum::Router;
 use jiff::SignedDuration;
 use kube::Client;
 use netboot::{
-    dhcp::interface,
+    dhcp::{interface, server::DhcpServer},
     directory::BootDirectory,
     http::{BootFiles, BootServer, HttpLimits},
     images::ImageStore,
@@ -34,7 +35,7 @@ use tracing::info;
 
 use self::{
     cluster::Cluster,
-    firmware::BootSockets,
+    firmware::{BootSockets, FileSockets},
     view::{Heard, WebView},
 };
 use crate::{
@@ -45,7 +46,12 @@ use crate::{
     domain::Limits,
     driver::{Driver, DriverMemory, ImageJobs, ImageParts},
     health::{self, Metrics, Readiness},
-    kube::{foreign::Alarm, secrets::Secrets, watch, writer::Writer},
+    kube::{
+        foreign::{Alarm, AlarmTask},
+        secrets::Secrets,
+        watch,
+        writer::Writer,
+    },
     site::{BootCache, BootFileChecks, BootView, Site, SiteDirectory},
     standalone::http as tls,
     store::Store,
@@ -91,12 +97,8 @@ pub async fn run(config: Config) -> Result<()> {
     let health_page = config.listen(config.health_port);
     let health_page = listen::tcp("health and metrics", "--health-port", health_page).await?;
 
-    // The API server, and what is known of the site without it.
-    let cluster = cluster::connect(&config, &place, &store, &mut supervisor).await?;
+    // Who boots, from short records: DHCP answers while all else is read.
     let site = Arc::new(Site::new(&config.site));
-    watch::load(&site, &store)
-        .await
-        .context("load the last known site")?;
     site.loaders().hold_against(config.sbat_level.clone());
     let boot = BootView {
         site: site.clone(),
@@ -107,15 +109,29 @@ pub async fn run(config: Config) -> Result<()> {
         cache: BootCache::default(),
         boot_url: boot_tls::boot_url(&config, &place, &server),
     };
+    let (recorder, recorder_task) = recorder(&store, &site);
+    let (alarm, alarm_task) = Alarm::new();
+    let directory: Arc<dyn BootDirectory> =
+        Arc::new(SiteDirectory::new(site.clone(), recorder.clone(), alarm));
+    let (mut dhcp, sockets) = sockets.into_parts();
+    if early::begin(&config, &store, &boot).await? {
+        start_dhcp(&mut supervisor, dhcp.take(), &directory);
+    }
+
+    // The API server, and what is known of the site without it.
+    let cluster = cluster::connect(&config, &place, &store, &mut supervisor).await?;
+    watch::load(&site, &store)
+        .await
+        .context("load the last known site")?;
     boot.rebuild(clock::now())
         .await
         .context("load the install tokens")?;
+    start_dhcp(&mut supervisor, dhcp, &directory);
 
     let identity = |tls| boot_tls::identity(tls, &cluster.tls);
     let http_tls = config.http_tls.as_ref().map(identity).transpose()?;
 
     // What is seen at boot: queued by many, written by one task that outlives them.
-    let (recorder, recorder_task) = recorder(&store, &site);
     metrics.register_timeline(recorder.clone());
     let stop = supervisor.foundation_stop_token();
     supervisor.start_foundation("recorder", async move {
@@ -141,10 +157,12 @@ pub async fn run(config: Config) -> Result<()> {
         images,
         boot,
         recorder,
+        directory,
         client: cluster.client.clone(),
         http_tls,
     };
     parts.start_boot_services(&mut supervisor, &readiness, sockets, server);
+    parts.start_alarm(&mut supervisor, alarm_task);
     parts.start_engine(&mut supervisor, &readiness)?;
     parts.start_pages(&mut supervisor, &readiness, web_page, cluster);
     parts.start_upkeep(&mut supervisor, &readiness);
@@ -185,6 +203,7 @@ struct Parts {
     boot: BootView,
     boot_files: BootFileChecks,
     recorder: Recorder,
+    directory: Arc<dyn BootDirectory>,
     client: Client,
     secrets: Secrets,
     desk: BmcDesk,
@@ -192,26 +211,22 @@ struct Parts {
 }
 
 impl Parts {
-    /// DHCP, TFTP and HTTP for firmware and hosts.
+    /// Events about other DHCP servers.
+    fn start_alarm(&self, supervisor: &mut Supervisor, alarm: AlarmTask) {
+        let (client, site) = (self.client.clone(), self.site.clone());
+        let told = alarm.run(client, site, supervisor.stop_token());
+        supervisor.start("foreign DHCP servers", told);
+    }
+
+    /// TFTP and HTTP for firmware and hosts.
     fn start_boot_services(
         &self,
         supervisor: &mut Supervisor,
         readiness: &Readiness,
-        sockets: BootSockets,
+        sockets: FileSockets,
         server: ServerContext,
     ) {
-        let (alarm, alarm_task) = Alarm::new();
-        let told = alarm_task.run(
-            self.client.clone(),
-            self.site.clone(),
-            supervisor.stop_token(),
-        );
-        supervisor.start("foreign DHCP servers", told);
-        let directory: Arc<dyn BootDirectory> = Arc::new(SiteDirectory::new(
-            self.site.clone(),
-            self.recorder.clone(),
-            alarm,
-        ));
+        let directory = self.directory.clone();
         let renderer = self.boot_files.renderer.clone();
         let planner = Planner::new(
             self.client.clone(),
@@ -252,11 +267,6 @@ impl Parts {
             Ok(())
         });
 
-        let (stop, known) = (supervisor.stop_token(), directory.clone());
-        supervisor.start("DHCP", async move {
-            sockets.dhcp.run(known, stop).await;
-            Ok(())
-        });
         let stop = supervisor.stop_token();
         supervisor.start("TFTP", async move {
             sockets.tftp.run(directory, files, stop).await;
@@ -378,6 +388,21 @@ fn boot_limits() -> HttpLimits {
     let places = usize::try_from(places).unwrap_or(usize::MAX).max(64);
     limits.max_connections = limits.max_connections.min(places);
     limits
+}
+
+/// Starts DHCP, unless it has been started before.
+fn start_dhcp(
+    supervisor: &mut Supervisor,
+    dhcp: Option<DhcpServer>,
+    directory: &Arc<dyn BootDirectory>,
+) {
+    if let Some(dhcp) = dhcp {
+        let (stop, known) = (supervisor.stop_token(), directory.clone());
+        supervisor.start("DHCP", async move {
+            dhcp.run(known, stop).await;
+            Ok(())
+        });
+    }
 }
 
 fn serve_plain(

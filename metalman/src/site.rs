@@ -5,6 +5,7 @@
 
 mod boot;
 mod boot_files;
+mod boot_record;
 mod changes;
 mod loaders;
 mod machines;
@@ -25,6 +26,7 @@ pub(crate) use boot::architecture;
 pub use boot::{BootCache, BootView, SiteDirectory, template_reference};
 pub use boot_files::BootFileChecks;
 use boot_files::Verdicts;
+pub use boot_record::BootRecord;
 use changes::{Change, Readers};
 pub use changes::{Changed, Changes};
 pub use loaders::{LoaderVerdict, LoadersSeen};

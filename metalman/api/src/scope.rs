@@ -12,6 +12,11 @@ use crate::machine::{Machine, SITE_LABEL};
 /// site owns machines without the label.
 pub fn owns_labels(site: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
     let label = labels.and_then(|labels| labels.get(SITE_LABEL));
+    owns_label(site, label.map(String::as_str))
+}
+
+/// Whether the appliance of `site` owns a machine whose site label has this value.
+pub fn owns_label(site: &str, label: Option<&str>) -> bool {
     match (site, label) {
         ("", None) => true,
         ("", Some(_)) | (_, None) => false,

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::{
     clock,
     domain::facts::NodeSeen,
-    site::{KeptMachine, Site, SiteNode},
+    site::{BootRecord, KeptMachine, Site, SiteNode},
     store::{SiteObject, SiteVersion, Store, StoreError},
     supervisor::chain,
 };
@@ -36,16 +36,16 @@ const OPERATION: &str = "MachineOperation";
 /// # Errors
 /// When the store cannot be read.
 pub async fn load(site: &Site, store: &Store) -> Result<(), StoreError> {
-    let machines = store.site_objects().all(MACHINE).await?;
-    let operations = store.site_objects().all(OPERATION).await?;
-    let known = !machines.is_empty();
-    for row in machines {
+    let mut known = false;
+    let take = |row: SiteObject| {
+        known = true;
         match serde_json::from_str(&row.body) {
             Ok(machine) => site.apply_machine(&machine),
             Err(error) => warn!(%error, name = row.name, "kept Machine cannot be read"),
         }
-    }
-    for row in operations {
+    };
+    store.site_objects().each(MACHINE, take).await?;
+    for row in store.site_objects().all(OPERATION).await? {
         match serde_json::from_str(&row.body) {
             Ok(operation) => site.apply_operation(operation),
             Err(error) => warn!(%error, name = row.name, "kept operation cannot be read"),
@@ -66,6 +66,10 @@ trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + S
     /// What tells this version from others.
     fn newness(kept: &Self::Kept) -> SiteVersion;
     fn text(kept: &Self::Kept) -> String;
+    /// What DHCP needs of it, if it may need anything.
+    fn boot_line(_kept: &Self::Kept) -> Option<String> {
+        None
+    }
     fn apply(kept: Self::Kept, site: &Site);
     fn remove(name: &str, site: &Site);
     fn names(site: &Site) -> Vec<String>;
@@ -89,6 +93,10 @@ impl Watched for Machine {
 
     fn text(kept: &Self::Kept) -> String {
         kept.text()
+    }
+
+    fn boot_line(kept: &Self::Kept) -> Option<String> {
+        kept.machine().map(|machine| BootRecord::line(&machine))
     }
 
     fn apply(kept: Self::Kept, site: &Site) {
@@ -267,6 +275,7 @@ fn row<T: Watched>(kept: &T::Kept) -> SiteObject {
         uid: version.uid,
         resource_version: version.resource_version,
         body: T::text(kept),
+        boot: T::boot_line(kept),
         updated_at: clock::now(),
     }
 }

@@ -30,7 +30,13 @@ const LEASE: Duration = Duration::from_hours(24);
 /// The sockets of the boot services, bound and silent.
 #[derive(Debug)]
 pub(super) struct BootSockets {
-    pub(super) dhcp: DhcpServer,
+    dhcp: DhcpServer,
+    files: FileSockets,
+}
+
+/// Those that serve files, bound and silent.
+#[derive(Debug)]
+pub(super) struct FileSockets {
     pub(super) tftp: TftpServer,
     pub(super) http: TcpListener,
     pub(super) https: Option<TcpListener>,
@@ -61,11 +67,18 @@ impl BootSockets {
         http_metrics.register(metrics.registry());
         Ok(Self {
             dhcp: dhcp(config, place, server, metrics)?,
-            tftp: tftp(config, metrics)?,
-            http: listen::tcp("boot files", "--http-port", http).await?,
-            https,
-            http_metrics,
+            files: FileSockets {
+                tftp: tftp(config, metrics)?,
+                http: listen::tcp("boot files", "--http-port", http).await?,
+                https,
+                http_metrics,
+            },
         })
+    }
+
+    /// DHCP answers before files can be served.
+    pub(super) fn into_parts(self) -> (Option<DhcpServer>, FileSockets) {
+        (Some(self.dhcp), self.files)
     }
 }
 

@@ -8,10 +8,11 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use metalman_api::machine::{Architecture, BootProtocol, DhcpLease, Machine};
+use metalman_api::machine::{Architecture, BootProtocol, DhcpLease, Machine, PxeSpec};
 use netboot::{
     directory::{
-        self, BootDirectory, BootMachine, Conflict, ExtraContext, InstallGrant, Reservation, Snapshot,
+        self, BootDirectory, BootMachine, Conflict, ExtraContext, InstallGrant, Reservation,
+        Snapshot,
     },
     event::BootEvent,
     images::{ImageReference, ImageStore, UnpackedImage},
@@ -19,7 +20,7 @@ use netboot::{
 };
 use serde_json::{Value, json};
 
-use super::{Changed, KeptMachine, NetbootWish, Site, changes::Change};
+use super::{BootRecord, Changed, KeptMachine, NetbootWish, Site, changes::Change};
 use crate::{
     domain::TargetState,
     kube::foreign::Alarm,
@@ -53,7 +54,11 @@ pub struct BootView {
 
 /// What a snapshot was made of: machines of which nothing changed are taken over into the next.
 #[derive(Debug, Clone, Default)]
-pub struct BootCache(Arc<Mutex<Parts>>);
+pub struct BootCache {
+    parts: Arc<Mutex<Parts>>,
+    /// Builds take turns, so that none is overtaken by an older one.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
 
 #[derive(Debug, Default)]
 struct Parts {
@@ -87,7 +92,7 @@ struct Part {
 
 impl BootCache {
     fn lock(&self) -> MutexGuard<'_, Parts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,16 +143,31 @@ impl BootView {
     /// # Errors
     /// When the install tokens cannot be read; the old snapshot stays then.
     pub async fn rebuild(&self, now: Timestamp) -> Result<(), StoreError> {
-        let begun = Instant::now();
+        let turn = self.cache.turn.clone().lock_owned().await;
         let tokens = self.store.install_tokens().live(now).await?;
+        let frozen = self.frozen(&tokens).await?;
+        let view = self.clone();
+        // Thousands of machines take a while, in which others answer.
+        let built = tokio::task::spawn_blocking(move || {
+            view.build(&tokens, &frozen, now);
+            drop(turn);
+        });
+        match built.await {
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // Without a runtime nobody is answered any more.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn build(&self, tokens: &[InstallToken], frozen: &HashMap<String, String>, now: Timestamp) {
+        let begun = Instant::now();
         let mut newest: HashMap<&str, &InstallToken> = HashMap::new();
-        for token in &tokens {
+        for token in tokens {
             let newest = newest.entry(token.machine.as_str()).or_insert(token);
             if token.created_at > newest.created_at {
                 *newest = token;
             }
         }
-        let frozen = self.frozen(&tokens).await?;
         let mut cache = self.cache.lock();
         let (mut parts, mut machines) = (HashMap::new(), Vec::new());
         let mut is_new = cache.built_at.is_none();
@@ -185,6 +205,33 @@ impl BootView {
             self.site.boot_files.news.notify_one();
         }
         cache.took = SignedDuration::try_from(begun.elapsed()).unwrap_or(LONGEST_AGE);
+    }
+
+    /// A first snapshot, from which DHCP answers until [`BootView::rebuild`] has read the Machines.
+    /// It has no contexts: who answers from it renders nothing.
+    ///
+    /// # Errors
+    /// As for [`BootView::rebuild`].
+    pub async fn begin(&self, records: Vec<BootRecord>, now: Timestamp) -> Result<(), StoreError> {
+        let tokens = self.store.install_tokens().live(now).await?;
+        let frozen = self.frozen(&tokens).await?;
+        let nothing: Arc<dyn ExtraContext> = Arc::new(Value::Null);
+        let machine = |record: BootRecord| {
+            let frozen = frozen.get(&record.name);
+            let frozen = frozen.and_then(|digest| self.images.get(digest));
+            BootMachine {
+                netboot: frozen.or_else(|| self.netboot_image(&record.wish())),
+                architecture: architecture(record.architecture),
+                protocol: protocol(record.protocol),
+                install: None,
+                context: nothing.clone(),
+                name: record.name,
+                leases: record.leases,
+            }
+        };
+        let ours = records.into_iter().filter(|r| r.is_of(self.site.name()));
+        let machines = ours.map(machine).collect();
+        self.site.boot.store(Arc::new(Snapshot::new(machines)));
         Ok(())
     }
 
@@ -214,12 +261,9 @@ impl BootView {
         let machine = part.machine.machine()?;
         let pxe = machine.spec.pxe.as_ref()?;
         Some(BootMachine {
-            leases: pxe.dhcp_leases.iter().filter_map(reservation).collect(),
+            leases: reservations(pxe),
             architecture: architecture(pxe.architecture),
-            protocol: match pxe.boot_protocol {
-                BootProtocol::Pxe => directory::BootProtocol::Pxe,
-                BootProtocol::Http => directory::BootProtocol::Http,
-            },
+            protocol: protocol(pxe.boot_protocol),
             netboot: part.netboot.clone(),
             install: part.grant.clone(),
             context: Arc::new(MachineExtra {
@@ -287,6 +331,19 @@ pub(crate) fn architecture(architecture: Architecture) -> directory::Architectur
         Architecture::Amd64 => directory::Architecture::Amd64,
         Architecture::Arm64 => directory::Architecture::Arm64,
     }
+}
+
+/// The protocol in netboot's terms.
+fn protocol(protocol: BootProtocol) -> directory::BootProtocol {
+    match protocol {
+        BootProtocol::Pxe => directory::BootProtocol::Pxe,
+        BootProtocol::Http => directory::BootProtocol::Http,
+    }
+}
+
+/// The leases of a Machine as netboot serves them.
+pub(super) fn reservations(pxe: &PxeSpec) -> Vec<Reservation> {
+    pxe.dhcp_leases.iter().filter_map(reservation).collect()
 }
 
 /// A lease as netboot serves it; one that cannot be parsed is left out, the CRD refuses it anyway.

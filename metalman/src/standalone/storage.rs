@@ -38,6 +38,17 @@ pub struct Loaded {
     pub changes: Vec<Arc<Change>>,
 }
 
+/// A change as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedChange {
+    /// The object is gone.
+    pub is_deleted: bool,
+    /// Its name.
+    pub name: String,
+    /// The object as JSON.
+    pub body: String,
+}
+
 /// What can go wrong with the tables.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -128,21 +139,51 @@ impl Storage {
         })
     }
 
+    /// Changes of one resource after version `since`, oldest first, for those who know it up to
+    /// there; `None` when the log does not reach back so far or has never been there.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn changes_since(
+        pool: &AnyPool,
+        (group, plural): (&str, &str),
+        since: u64,
+    ) -> Result<Option<Vec<LoggedChange>>, StorageError> {
+        let (version, compacted) = versions(pool).await?;
+        if since < compacted || since > version {
+            return Ok(None);
+        }
+        let rows = sqlx::query(
+            "SELECT change, name, body FROM api_changes WHERE resource_version > $1 \
+             AND api_group = $2 AND resource = $3 ORDER BY resource_version",
+        )
+        .bind(signed(since))
+        .bind(group)
+        .bind(plural)
+        .fetch_all(pool)
+        .await
+        .map_err(database("load changes of"))?;
+        let text = |row: &sqlx::any::AnyRow, column: &str| {
+            row.try_get::<String, _>(column)
+                .map_err(database("read changes of"))
+        };
+        let change = |row| {
+            let kind = ChangeKind::parse(&text(row, "change")?);
+            Ok(LoggedChange {
+                is_deleted: kind == Some(ChangeKind::Deleted),
+                name: text(row, "name")?,
+                body: text(row, "body")?,
+            })
+        };
+        rows.iter().map(change).collect::<Result<_, _>>().map(Some)
+    }
+
     /// The version and the compaction mark in the database.
     ///
     /// # Errors
     /// Database errors.
     pub async fn versions(&self) -> Result<(u64, u64), StorageError> {
-        let row = sqlx::query("SELECT current, compacted FROM api_versions WHERE id = 1")
-            .fetch_one(&self.pool)
-            .await
-            .map_err(database("read the version of"))?;
-        let get = |column: &str| {
-            row.try_get::<i64, _>(column)
-                .map(unsigned)
-                .map_err(database("read the version of"))
-        };
-        Ok((get("current")?, get("compacted")?))
+        versions(&self.pool).await
     }
 
     /// Writes `changes`, which take the version from `from` to `to`, and drops log entries up to
@@ -300,6 +341,19 @@ impl Storage {
             body: packers.pack(resource.slot, &body),
         }))
     }
+}
+
+async fn versions(pool: &AnyPool) -> Result<(u64, u64), StorageError> {
+    let row = sqlx::query("SELECT current, compacted FROM api_versions WHERE id = 1")
+        .fetch_one(pool)
+        .await
+        .map_err(database("read the version of"))?;
+    let get = |column: &str| {
+        row.try_get::<i64, _>(column)
+            .map(unsigned)
+            .map_err(database("read the version of"))
+    };
+    Ok((get("current")?, get("compacted")?))
 }
 
 /// Versions count from 1 by ones: they never leave the range of `i64`.

@@ -33,7 +33,7 @@ pub use leases_seen::{LeaseSeen, LeasesSeen};
 pub use observed::Observed;
 pub use open::{Backend, Store};
 pub use outbox::{Action, ActionOutcome, ActionState, FinishedAction, NewAction, Outbox};
-pub use site_objects::{SiteObject, SiteObjects, SiteVersion};
+pub use site_objects::{BootLines, SiteObject, SiteObjects, SiteVersion};
 pub use targets::{CommitTarget, Committed, HistoryEntry, Target, Targets};
 pub use timeline::{NewTimelineEntry, Timeline, TimelineEntry, TimelineSource};
 pub use tokens::{ClaimOutcome, InstallToken, InstallTokens, NewToken, TokenChange};

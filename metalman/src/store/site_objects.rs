@@ -8,11 +8,13 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
-use super::columns::{Columns, all};
+use super::columns::Columns;
 use super::error::{StoreError, during};
 use super::open::{Store, Tx, commit};
 
 const TABLE: &str = "site_objects";
+/// The kind that has lines for DHCP.
+const MACHINE: &str = "Machine";
 
 /// One object as last seen.
 #[derive(Clone, PartialEq)]
@@ -26,7 +28,18 @@ pub struct SiteObject {
     pub resource_version: String,
     /// The whole object as JSON. Text, since a tree of thousands of objects takes ten times the room.
     pub body: String,
+    /// What DHCP needs of a Machine, on one line; `None` for other kinds.
+    pub boot: Option<String>,
     pub updated_at: Timestamp,
+}
+
+/// What DHCP needs of all Machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootLines {
+    /// A line for each Machine that boots from the network.
+    pub lines: String,
+    /// Highest `resourceVersion` among the Machines.
+    pub version: u64,
 }
 
 /// How new an object is.
@@ -73,26 +86,67 @@ impl SiteObjects<'_> {
 
     /// Forgets one object; forgetting an unknown one is fine.
     pub async fn delete(&self, kind: &str, namespace: &str, name: &str) -> Result<(), StoreError> {
-        remove(self.store.pool(), kind, namespace, name).await
+        let mut tx = self.store.begin("site_objects.delete").await?;
+        remove(&mut tx, kind, namespace, name).await?;
+        commit(tx, "site_objects.delete").await
     }
 
     /// All known objects of a kind, by namespace and name.
     pub async fn all(&self, kind: &str) -> Result<Vec<SiteObject>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT kind, namespace, name, uid, resource_version, body, updated_at
-             FROM site_objects WHERE kind = $1 ORDER BY namespace, name",
+        let mut objects = Vec::new();
+        self.each(kind, |object| objects.push(object)).await?;
+        Ok(objects)
+    }
+
+    /// Hands over the known objects of a kind one by one, by namespace and name.
+    pub async fn each(
+        &self,
+        kind: &str,
+        mut take: impl FnMut(SiteObject) + Send,
+    ) -> Result<(), StoreError> {
+        let mut rows = sqlx::query(
+            "SELECT kind, o.namespace, o.name, uid, resource_version, body, updated_at, record
+             FROM site_objects o
+             LEFT JOIN site_boot b ON o.kind = 'Machine' AND b.name = o.name
+             WHERE kind = $1 ORDER BY o.namespace, o.name",
         )
         .bind(kind)
-        .fetch_all(self.store.pool())
+        .fetch(self.store.pool());
+        while let Some(row) = rows.try_next().await.map_err(during("site_objects.all"))? {
+            take(from_row(&row)?);
+        }
+        Ok(())
+    }
+
+    /// What DHCP needs of all Machines, in one question; `None` when it is not known of each of
+    /// them, as after an upgrade.
+    pub async fn boot_lines(&self) -> Result<Option<BootLines>, StoreError> {
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM site_objects WHERE kind = 'Machine') AS machines,
+                    COUNT(*) AS known, COALESCE(MAX(version), 0) AS version,
+                    COALESCE(string_agg(record, $1), '') AS lines FROM site_boot",
+        )
+        .bind("\n")
+        .fetch_one(self.store.pool())
         .await
-        .map_err(during("site_objects.all"))?;
-        all(&rows, from_row)
+        .map_err(during("site_objects.boot_lines"))?;
+        let columns = Columns::new("site_boot", &row);
+        let (machines, known): (i64, i64) = (columns.get("machines")?, columns.get("known")?);
+        let version: i64 = columns.get("version")?;
+        let lines = columns.get("lines")?;
+        Ok((machines == known).then(|| BootLines {
+            lines,
+            version: u64::try_from(version).unwrap_or_default(),
+        }))
     }
 
     /// What is kept of a cluster-scoped kind and how new it is, by name.
     pub async fn versions(&self, kind: &str) -> Result<HashMap<String, SiteVersion>, StoreError> {
+        // A Machine without its line for DHCP is not whole, and as old as can be.
         let mut rows = sqlx::query(
-            "SELECT name, uid, resource_version FROM site_objects
+            "SELECT o.name, uid, CASE WHEN kind = 'Machine' AND b.name IS NULL THEN ''
+                    ELSE resource_version END AS resource_version
+             FROM site_objects o LEFT JOIN site_boot b ON b.name = o.name
              WHERE kind = $1 AND namespace = ''",
         )
         .bind(kind)
@@ -123,7 +177,7 @@ impl SiteObjects<'_> {
     ) -> Result<(), StoreError> {
         let mut tx = self.store.begin("site_objects.update").await?;
         for name in gone {
-            remove(&mut *tx, kind, "", name).await?;
+            remove(&mut tx, kind, "", name).await?;
         }
         for object in changed {
             insert(&mut tx, &object).await?;
@@ -132,19 +186,21 @@ impl SiteObjects<'_> {
     }
 }
 
-async fn remove(
-    executor: impl sqlx::Executor<'_, Database = sqlx::Any>,
-    kind: &str,
-    namespace: &str,
-    name: &str,
-) -> Result<(), StoreError> {
+async fn remove(tx: &mut Tx, kind: &str, namespace: &str, name: &str) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM site_objects WHERE kind = $1 AND namespace = $2 AND name = $3")
         .bind(kind)
         .bind(namespace)
         .bind(name)
-        .execute(executor)
+        .execute(&mut **tx)
         .await
         .map_err(during("site_objects.delete"))?;
+    if kind == MACHINE {
+        sqlx::query("DELETE FROM site_boot WHERE name = $1")
+            .bind(name)
+            .execute(&mut **tx)
+            .await
+            .map_err(during("site_objects.delete"))?;
+    }
     Ok(())
 }
 
@@ -166,6 +222,18 @@ async fn insert(tx: &mut Tx, object: &SiteObject) -> Result<(), StoreError> {
     .execute(&mut **tx)
     .await
     .map_err(during("site_objects.put"))?;
+    if let Some(boot) = &object.boot {
+        sqlx::query(
+            "INSERT INTO site_boot (name, version, record) VALUES ($1, $2, $3)
+             ON CONFLICT (name) DO UPDATE SET version = excluded.version, record = excluded.record",
+        )
+        .bind(&object.name)
+        .bind(object.resource_version.parse().unwrap_or(0_i64))
+        .bind(boot)
+        .execute(&mut **tx)
+        .await
+        .map_err(during("site_objects.put"))?;
+    }
     Ok(())
 }
 
@@ -178,6 +246,7 @@ fn from_row(row: &AnyRow) -> Result<SiteObject, StoreError> {
         uid: columns.get("uid")?,
         resource_version: columns.get("resource_version")?,
         body: columns.get("body")?,
+        boot: columns.get("record")?,
         updated_at: columns.time("updated_at")?,
     })
 }

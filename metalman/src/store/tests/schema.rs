@@ -15,6 +15,7 @@ fn object(kind: &str, name: &str, version: &str) -> SiteObject {
         uid: format!("uid-{name}"),
         resource_version: version.into(),
         body: json!({"metadata": {"name": name}}).to_string(),
+        boot: (kind == "Machine").then(|| format!("boot {name}")),
         updated_at: at(0),
     }
 }
@@ -44,10 +45,25 @@ pub(super) async fn the_site_view_is_replaced_whole(store: &Store) {
             resource_version: "2".into(),
         })
     );
-    let changed = [object("Machine", "c", "5")].into_iter();
+    let changed = [object("Machine", "c", "5"), object("Machine", "d", "4")].into_iter();
     view.update("Machine", changed, ["b"])
         .await
         .expect("replaced");
+    let lines = view.boot_lines().await.expect("reads").expect("whole");
+    let mut sorted: Vec<&str> = lines.lines.lines().collect();
+    sorted.sort_unstable();
+    assert_eq!((sorted, lines.version), (vec!["boot c", "boot d"], 5));
+    // As it is after an upgrade from a version without lines.
+    sqlx::query("DELETE FROM site_boot WHERE name = 'd'")
+        .execute(store.pool())
+        .await
+        .expect("written behind the store's back");
+    assert_eq!(view.boot_lines().await.expect("reads"), None);
+    let versions = view.versions("Machine").await.expect("lists");
+    assert_eq!(versions["d"].resource_version, "", "to be written again");
+    view.delete("Machine", "", "d").await.expect("deleted");
+    let lines = view.boot_lines().await.expect("reads").expect("whole");
+    assert_eq!(lines.lines, "boot c");
     assert_eq!(
         view.all("Machine").await.expect("lists"),
         [object("Machine", "c", "5")]
