@@ -7,6 +7,7 @@ mod discovered;
 mod secureboot;
 mod table;
 mod timeline;
+mod token;
 
 use std::{
     io::{self, Write as _},
@@ -44,6 +45,9 @@ enum Command {
     Bmc(bmc::BmcCommand),
     /// List network cards that asked for an address and belong to no Machine, to enrol them
     Discovered(discovered::DiscoveredArgs),
+    /// Make, list and revoke tokens for the embedded API
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Print the custom resource definitions as YAML
     Crd {
         /// Write one file per definition into this folder instead
@@ -111,6 +115,7 @@ impl Cli {
             Command::Timeline(args) => timeline::run(args).await,
             Command::Bmc(command) => bmc::run(command).await,
             Command::Discovered(args) => print(&discovered::run(args).await?),
+            Command::Token(command) => print(&token::run(command).await?),
             Command::Crd { out } => crds(out.as_deref()),
             Command::Templates(TemplatesCommand::Check { dir }) => check_templates(dir.as_deref()),
             Command::SecureBoot(command) => secureboot::run(command),

@@ -23,7 +23,7 @@ use crate::{
     },
     store::Store,
     supervisor::Supervisor,
-    web::{AdminToken, TokenCheck},
+    web::TokenCheck,
 };
 
 /// How to speak to the API server, and what the web page needs from it.
@@ -76,7 +76,7 @@ async fn embed(
     settings.sans.push(place.address.to_string());
     settings.sans.push(boot_tls::host(config, place));
     settings.sans.dedup();
-    let api = Api::open(store.pool().clone(), settings)
+    let api = Api::open(store, settings)
         .await
         .map_err(|failure| match failure {
             ApiFailure::Listen { bind, source } => {
@@ -90,6 +90,7 @@ async fn embed(
             failure @ (ApiFailure::Resource(_)
             | ApiFailure::Storage(_)
             | ApiFailure::Identity(_)
+            | ApiFailure::Tokens(_)
             | ApiFailure::RunTwice) => anyhow!(failure).context("open the embedded API"),
         })?;
     let url = format!("https://{}:{port}", place.address);
@@ -103,7 +104,8 @@ async fn embed(
     let own = kube::Config::from_custom_kubeconfig(api.kubeconfig(), &options);
     let client = Client::try_from(own.await.context("use our own kubeconfig")?)
         .context("make a client for the embedded API")?;
-    let tokens = Arc::new(AdminToken::new(token.expose_secret()));
+    // The same way as with a cluster: a TokenReview, then what the user may see.
+    let tokens = Arc::new(ClusterTokens::new(client.clone()));
     let tls = api.tls();
     let stop = supervisor.foundation_stop_token();
     supervisor.start_foundation("embedded API", async move { Ok(api.run(stop).await?) });

@@ -17,25 +17,30 @@ use kube::config::{
 use rustls::ServerConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use sqlx::AnyPool;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Access;
 use super::core::{EVENT_SLOT, NAMESPACES};
 use super::fields::Fields as _;
-use super::http::{Access, Limits, Server, router, serve};
-use super::hub::{Hub, Packers};
+use super::http::{Limits, Server, router, serve};
+use super::hub::{Hub, Key, Packers};
 use super::identity::{Identity, IdentityError, write_private};
 use super::ops::{self, Target, WriteOptions};
 use super::resource::{BadResource, Catalog};
 use super::storage::{Storage, StorageError};
 use super::strategy::{Door, UnknownFields};
 use super::writer::{Reply, Submitter, Writer};
+use crate::store::{Store, StoreError};
 
 /// How long Events are kept after their last write.
 const EVENT_TTL: SignedDuration = SignedDuration::from_hours(24);
 const EXPIRY_PERIOD: Duration = Duration::from_secs(300);
+/// How long tokens are listed after they stopped to work.
+const TOKENS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How soon a token made or revoked by another process counts.
+const TOKENS_PERIOD: Duration = Duration::from_secs(1);
 const IDENTITY_PERIOD: Duration = Duration::from_secs(24 * 3600);
 
 /// Settings of the API.
@@ -93,6 +98,9 @@ pub enum ApiFailure {
         #[source]
         source: std::io::Error,
     },
+    /// The tokens.
+    #[error("cannot read the tokens of the embedded API")]
+    Tokens(#[source] StoreError),
     /// `run` was called twice.
     #[error("the embedded API has been run before")]
     RunTwice,
@@ -109,6 +117,8 @@ pub struct Api {
     catalog: Arc<Catalog>,
     hub: Arc<Hub>,
     submitter: Submitter,
+    access: Access,
+    store: Store,
     watchers: Arc<Semaphore>,
     watch_end: CancellationToken,
     once: Mutex<Option<(Writer, TcpListener)>>,
@@ -116,13 +126,13 @@ pub struct Api {
 
 impl Api {
     /// Loads objects and identity and binds the address, so that clients can connect from now on
-    /// and are answered once [`Api::run`] runs. The migrations of `pool` must have been applied.
+    /// and are answered once [`Api::run`] runs. Objects and tokens are kept in `store`.
     ///
     /// # Errors
     /// Anything that would keep the API from working.
-    pub async fn open(pool: AnyPool, config: ApiConfig) -> Result<Self, ApiFailure> {
+    pub async fn open(store: &Store, config: ApiConfig) -> Result<Self, ApiFailure> {
         let catalog = Arc::new(Catalog::new(&config.crds).map_err(ApiFailure::Resource)?);
-        let storage = Storage::new(pool, Arc::clone(&catalog));
+        let storage = Storage::new(store.pool().clone(), Arc::clone(&catalog));
         let packers = Packers::new(catalog.slots());
         let loaded = storage.load(&packers).await.map_err(ApiFailure::Storage)?;
         let hub = Arc::new(Hub::new(packers, loaded));
@@ -131,6 +141,8 @@ impl Api {
         let identity = Identity::open(&config.state_dir, &names, (config.clock)())
             .map_err(ApiFailure::Identity)?;
         let tls = identity.tls().map_err(ApiFailure::Identity)?;
+        let access = access(&identity, config.clock, &catalog, &hub);
+        access.refresh(store).await.map_err(ApiFailure::Tokens)?;
         let listen = |source| ApiFailure::Listen {
             bind: config.bind,
             source,
@@ -145,6 +157,8 @@ impl Api {
             catalog,
             hub,
             submitter,
+            access,
+            store: store.clone(),
             watchers: Arc::new(Semaphore::new(config.max_watches)),
             watch_end: CancellationToken::new(),
             once: Mutex::new(Some((writer, listener))),
@@ -221,13 +235,7 @@ impl Api {
     /// # Errors
     /// The file cannot be written.
     pub fn write_kubeconfig(&self, path: &Path, server_url: &str) -> Result<(), IdentityError> {
-        let mut config = json!(self.kubeconfig_for(server_url));
-        // Secrets do not serialise by themselves.
-        config.set(
-            "users",
-            json!([{"name": "admin",
-            "user": {"token": self.identity.admin_token.expose_secret()}}]),
-        );
+        let config = kubeconfig_value(&self.kubeconfig_for(server_url));
         // JSON is YAML, and kubectl reads it.
         let text = serde_json::to_string_pretty(&config).unwrap_or_default();
         write_private(path, &text)
@@ -248,9 +256,14 @@ impl Api {
         Arc::clone(&self.tls)
     }
 
-    /// Who may ask; the web interface logs people in with it.
+    /// Who may ask.
     pub fn access(&self) -> Access {
-        Access::new(self.identity.admin_token.expose_secret())
+        self.access.clone()
+    }
+
+    /// PEM of the CA that clients must trust.
+    pub fn ca_pem(&self) -> &str {
+        &self.identity.ca_pem
     }
 
     fn server(&self) -> Server {
@@ -313,13 +326,51 @@ impl Api {
     async fn keep_house(&self, shutdown: &CancellationToken, tls: &ArcSwap<ServerConfig>) {
         let mut expiry = tokio::time::interval(EXPIRY_PERIOD);
         let mut renewal = tokio::time::interval(IDENTITY_PERIOD);
+        let mut tokens = tokio::time::interval(TOKENS_PERIOD);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = expiry.tick() => self.expire_events().await,
+                _ = expiry.tick() => {
+                    self.expire_events().await;
+                    self.forget_tokens().await;
+                }
                 _ = renewal.tick() => self.renew(tls),
+                _ = tokens.tick() => self.refresh_tokens().await,
             }
         }
+    }
+
+    /// Takes over tokens made or revoked by anybody, and revokes those of Machines that are gone.
+    async fn refresh_tokens(&self) {
+        if let Err(error) = self.access.refresh(&self.store).await {
+            tracing::warn!(%error, "cannot read the tokens of the API");
+            return;
+        }
+        for machine in self.access.orphans() {
+            let now = (self.config.clock)();
+            match self
+                .store
+                .api_tokens()
+                .revoke_orphan(&machine, self.machine_uid(&machine).as_deref(), now)
+                .await
+            {
+                Ok(_) => {
+                    tracing::info!(machine.id = %machine, "revoked the agent token of a Machine that is gone")
+                }
+                Err(error) => tracing::warn!(%error, "cannot revoke an agent token"),
+            }
+        }
+    }
+
+    async fn forget_tokens(&self) {
+        let before = (self.config.clock)() - TOKENS_KEPT;
+        if let Err(error) = self.store.api_tokens().prune(before).await {
+            tracing::warn!(%error, "cannot forget old tokens of the API");
+        }
+    }
+
+    fn machine_uid(&self, name: &str) -> Option<String> {
+        machine_uid(&self.catalog, &self.hub, name)
     }
 
     async fn ensure_namespace(&self, name: &str) {
@@ -383,6 +434,40 @@ impl Api {
             Err(error) => tracing::warn!(%error, "cannot renew the certificate of the API"),
         }
     }
+}
+
+fn access(
+    identity: &Identity,
+    clock: fn() -> Timestamp,
+    catalog: &Arc<Catalog>,
+    hub: &Arc<Hub>,
+) -> Access {
+    let (catalog, hub) = (Arc::clone(catalog), Arc::clone(hub));
+    Access::new(identity.admin_token.expose_secret(), clock, move |name| {
+        machine_uid(&catalog, &hub, name)
+    })
+}
+
+fn machine_uid(catalog: &Catalog, hub: &Hub, name: &str) -> Option<String> {
+    let key = Key {
+        slot: catalog.stored("unbounded-cloud.io", "machines")?.slot,
+        namespace: String::new(),
+        name: name.to_owned(),
+    };
+    let machine = hub.get(&key)?.value();
+    Some(machine.at("metadata").at("uid").as_str()?.to_owned())
+}
+
+/// A kubeconfig with its tokens, which do not serialise by themselves.
+pub fn kubeconfig_value(kubeconfig: &Kubeconfig) -> Value {
+    let mut value = json!(kubeconfig);
+    let users = kubeconfig.auth_infos.iter().map(|user| {
+        let info = user.auth_info.as_ref();
+        let token = info.and_then(|info| info.token.as_ref());
+        json!({"name": user.name, "user": {"token": token.map(|t| t.expose_secret())}})
+    });
+    value.set("users", users.collect());
+    value
 }
 
 fn certificate_names(config: &ApiConfig) -> Vec<String> {

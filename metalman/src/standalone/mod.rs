@@ -8,7 +8,7 @@
 //! Known differences from the real server:
 //! - Other groups and kinds answer 404; CRDs themselves are not served, no `/openapi/v2` (kubectl
 //!   before 1.25 needs `--validate=false`), no scale subresource, no owner garbage collection yet.
-//! - One user, the administrator.
+//! - Four fixed roles instead of RBAC objects: see [`access`].
 //! - Bodies are JSON or YAML; protobuf is read for what `kubectl create` sends, never written.
 //! - CEL: dates are strings, there is no cost limit, Kubernetes' own libraries (`url`, `quantity`,
 //!   `ip`, `format`) are missing; a rule that needs them keeps the API from starting or refuses the
@@ -18,6 +18,7 @@
 //! - Strategic merge: see [`patch`]. A failed JSON patch says which operation failed.
 //! - Pages after the first show the newest objects under the first page's version.
 
+pub mod access;
 pub mod api;
 pub mod apply;
 pub mod core;

@@ -64,9 +64,14 @@ impl Selector {
 
     /// The name, when the selector asks for exactly one.
     pub fn exact_name(&self) -> Option<&str> {
+        self.exact("metadata.name")
+    }
+
+    /// The value that the field at `path` must have.
+    pub fn exact(&self, path: &str) -> Option<&str> {
         self.fields
             .iter()
-            .find(|f| f.equal && f.path == "metadata.name")
+            .find(|f| f.equal && f.path == path)
             .map(|f| f.value.as_str())
     }
 

@@ -141,12 +141,17 @@ impl ApiError {
 
     /// 403.
     pub fn forbidden(subject: Subject<'_>, why: &str) -> Self {
-        let message = format!(
-            "{} \"{}\" is forbidden: {why}",
-            subject.qualified(),
-            subject.name
-        );
+        let name = match subject.name {
+            "" => String::new(),
+            name => format!(" \"{name}\""),
+        };
+        let message = format!("{}{name} is forbidden: {why}", subject.qualified());
         Self::new(403, "Forbidden", message, subject.details())
+    }
+
+    /// 403 for a path that is no resource.
+    pub fn forbidden_path(why: &str) -> Self {
+        Self::new(403, "Forbidden", format!("forbidden: {why}"), json!({}))
     }
 
     /// 404 for a path that names no resource.

@@ -45,7 +45,20 @@ struct Request {
 
 /// Handle for those who want something written.
 #[derive(Debug, Clone)]
-pub struct Submitter(mpsc::Sender<Request>);
+pub struct Submitter {
+    queue: mpsc::Sender<Request>,
+    guard: Option<Guard>,
+}
+
+/// Looks at one change of a job before it is kept.
+#[derive(Clone)]
+struct Guard(Arc<dyn Fn(&News) -> Result<(), ApiError> + Send + Sync>);
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Guard")
+    }
+}
 
 /// The writer itself; `run` it once.
 pub struct Writer {
@@ -74,6 +87,17 @@ pub struct Transaction<'w> {
 }
 
 impl Submitter {
+    /// The same, but nothing of a job is kept when `guard` refuses one of its changes.
+    pub fn guarded(
+        &self,
+        guard: impl Fn(&News) -> Result<(), ApiError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            queue: self.queue.clone(),
+            guard: Some(Guard(Arc::new(guard))),
+        }
+    }
+
     /// Runs `job` in the writer and waits until its changes are durable.
     ///
     /// # Errors
@@ -84,11 +108,16 @@ impl Submitter {
     ) -> Result<Reply, ApiError> {
         let (answer, done) = oneshot::channel();
         let gone = || ApiError::internal("the server is shutting down");
-        self.0
-            .send(Request {
-                job: Box::new(job),
-                answer,
-            })
+        let job: Job = match self.guard.clone() {
+            None => Box::new(job),
+            Some(Guard(guard)) => Box::new(move |tx| {
+                let reply = job(tx)?;
+                tx.changes.iter().try_for_each(|news| guard(news))?;
+                Ok(reply)
+            }),
+        };
+        self.queue
+            .send(Request { job, answer })
             .await
             .map_err(|_| gone())?;
         done.await.map_err(|_| gone())?
@@ -106,7 +135,10 @@ impl Writer {
                 queue,
                 clock,
             },
-            Submitter(sender),
+            Submitter {
+                queue: sender,
+                guard: None,
+            },
         )
     }
 

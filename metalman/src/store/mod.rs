@@ -4,6 +4,7 @@
 //! microseconds since the epoch (UTC) for times. It is not the owner of intent: that is Kubernetes.
 //! Invariant: transactions begin and end inside this module, never around a call to anything else.
 
+mod api_tokens;
 mod audit;
 mod batch;
 mod bmc;
@@ -24,6 +25,7 @@ mod timeline;
 mod tokens;
 mod unknown_macs;
 
+pub use api_tokens::{ApiToken, ApiTokens, TokenRole};
 pub use audit::{AuditEntry, AuditLog, NewAuditEntry};
 pub use bmc::{BmcMemory, BmcPin, RefusedCredential};
 pub use boots::{BootCapability, BootLog, BootSighting, NewCapability, RecordedBoot};

@@ -1,9 +1,7 @@
 //! Who may look: a bearer token, in the header or in a cookie set by the log-in form.
 //!
-//! Tokens are compared in constant time and never logged. Invariant: a request without an accepted
-//! token reaches no handler behind this layer.
-
-use std::fmt;
+//! Tokens are never logged. Invariant: a request without an accepted token reaches no handler behind
+//! this layer.
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -11,7 +9,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use sha2::{Digest as _, Sha256};
 
 use super::Ui;
 use super::problem::Problem;
@@ -50,56 +47,11 @@ pub(super) struct Caller {
     pub(super) user: String,
 }
 
-/// Decides about tokens: the local admin token, or a cluster's TokenReview.
+/// Decides about tokens: a TokenReview of the API server.
 #[async_trait]
 pub trait TokenCheck: Send + Sync + 'static {
     /// Whether this token is good for `right`.
     async fn check(&self, token: &str, right: Right) -> TokenVerdict;
-}
-
-/// The one token of a standalone site. Keeps only its hash.
-#[derive(Clone)]
-pub struct AdminToken {
-    hash: [u8; 32],
-}
-
-impl AdminToken {
-    /// A check for this token. An empty token accepts nobody.
-    pub fn new(token: &str) -> Self {
-        // No text hashes to zeros, so this refuses everything.
-        let hash = if token.is_empty() {
-            [0; 32]
-        } else {
-            Sha256::digest(token).into()
-        };
-        Self { hash }
-    }
-}
-
-impl fmt::Debug for AdminToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminToken").finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl TokenCheck for AdminToken {
-    async fn check(&self, token: &str, _every: Right) -> TokenVerdict {
-        let given: [u8; 32] = Sha256::digest(token).into();
-        // Every byte is looked at, and only hashes are compared: time tells nothing.
-        let difference = self
-            .hash
-            .iter()
-            .zip(given)
-            .fold(0, |sum, (a, b)| sum | (a ^ b));
-        if difference == 0 {
-            TokenVerdict::Accepted {
-                user: "admin".to_owned(),
-            }
-        } else {
-            TokenVerdict::Refused
-        }
-    }
 }
 
 /// Lets a request through if its token is accepted. One that may change something must carry it in

@@ -30,7 +30,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use jiff::Timestamp;
 
-pub use auth::{AdminToken, Right, TokenCheck, TokenVerdict};
+pub use auth::{Right, TokenCheck, TokenVerdict};
 pub use bmc::routes as bmc_routes;
 pub use view::{
     Fact, MachineFacts, MachineRow, PastOperation, Power, RunningOperation, SiteView, ViewError,

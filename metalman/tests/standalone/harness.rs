@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use metalman::standalone::{Api, ApiConfig, ApiFailure};
-use metalman::store::Store;
+use metalman::standalone::{Api, ApiConfig, ApiFailure, access};
+use metalman::store::{ApiToken, Store, TokenRole};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Running {
     pub(crate) api: Arc<Api>,
     pub(crate) directory: TempDir,
+    pub(crate) store: Store,
     url: String,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), ApiFailure>>,
@@ -63,7 +64,7 @@ impl Running {
         let store = Store::open(&url).await.unwrap();
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let config = ApiConfig::new(directory.path().join("api"), bind);
-        let api = Arc::new(Api::open(store.pool().clone(), config).await.unwrap());
+        let api = Arc::new(Api::open(&store, config).await.unwrap());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn({
             let (api, shutdown) = (Arc::clone(&api), shutdown.clone());
@@ -72,10 +73,50 @@ impl Running {
         Self {
             api,
             directory,
+            store,
             url,
             shutdown,
             task,
         }
+    }
+
+    /// A kubeconfig for somebody with this role, once the API knows the token.
+    pub(crate) async fn kubeconfig_of(&self, token: ApiToken, text: &str) -> Kubeconfig {
+        let now = metalman::clock::now();
+        assert!(self.store.api_tokens().add(&token, now).await.unwrap());
+        let mut kubeconfig = self.api.kubeconfig();
+        for user in &mut kubeconfig.auth_infos {
+            user.auth_info.as_mut().unwrap().token = Some(text.to_owned().into());
+        }
+        let access = self.api.access();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while access.user(text).is_none() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the token is not known"
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        kubeconfig
+    }
+
+    /// The kubeconfig of a new user.
+    pub(crate) async fn user(&self, name: &str, role: TokenRole) -> Kubeconfig {
+        let text = access::random_token();
+        let token = access::minted(&text, name, role, metalman::clock::now());
+        self.kubeconfig_of(token, &text).await
+    }
+
+    /// The kubeconfig of the agent of a Machine with this uid.
+    pub(crate) async fn agent(&self, machine: &str, uid: &str) -> Kubeconfig {
+        let text = access::random_token();
+        let now = metalman::clock::now();
+        let token = ApiToken {
+            machine_uid: Some(uid.to_owned()),
+            operation_uid: Some("install".to_owned()),
+            ..access::minted(&text, machine, TokenRole::Agent, now)
+        };
+        self.kubeconfig_of(token, &text).await
     }
 
     pub(crate) async fn client(&self) -> Client {

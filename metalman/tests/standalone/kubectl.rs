@@ -405,6 +405,85 @@ async fn discovery_explain_and_access() {
 }
 
 #[tokio::test]
+async fn can_i_and_refusals_of_roles() {
+    let Some(mut kubectl) = Kubectl::start().await else {
+        return;
+    };
+    let machine = kubectl.file("machine.yaml", MACHINE);
+    kubectl.ok(&format!("apply -f {machine}")).await;
+    let as_viewer = "--as=vera --as-group=unbounded:viewers";
+    let err = kubectl
+        .fails(&format!("auth can-i -A delete machines {as_viewer}"))
+        .await;
+    assert_eq!(err, "");
+    assert_eq!(
+        kubectl
+            .ok(&format!("auth can-i -A list machines {as_viewer}"))
+            .await
+            .trim(),
+        "yes"
+    );
+
+    let viewer = kubectl
+        .running
+        .user("vera", metalman::store::TokenRole::Viewer)
+        .await;
+    let text = metalman::standalone::api::kubeconfig_value(&viewer).to_string();
+    kubectl.kubeconfig = kubectl.file("viewer.kubeconfig", &text).into();
+    assert!(
+        kubectl
+            .ok("auth whoami")
+            .await
+            .contains("unbounded:viewers")
+    );
+    kubectl.ok("get machines").await;
+    assert_eq!(
+        kubectl.fails("delete machine worker-01").await,
+        "Error from server (Forbidden): machines.unbounded-cloud.io \"worker-01\" is forbidden: \
+         User \"vera\" cannot delete resource \"machines\" in API group \"unbounded-cloud.io\" at \
+         the cluster scope\n"
+    );
+    let err = kubectl.fails("get secrets -n default").await;
+    assert_eq!(
+        err,
+        "Error from server (Forbidden): secrets is forbidden: User \"vera\" cannot list resource \
+         \"secrets\" in API group \"\" in the namespace \"default\"\n"
+    );
+    for (question, answer) in [
+        ("list machines.unbounded-cloud.io", "yes"),
+        (
+            "get machines.unbounded-cloud.io --subresource=status",
+            "yes",
+        ),
+        ("create machineoperations.unbounded-cloud.io", "no"),
+        ("get secrets", "no"),
+        ("* *", "no"),
+        ("get /healthz", "yes"),
+        ("get /metrics", "no"),
+    ] {
+        let output = kubectl.run(&format!("auth can-i {question}")).await;
+        assert_eq!(
+            texts(&output).0.trim(),
+            answer,
+            "{question}: {:?}",
+            texts(&output)
+        );
+        assert_eq!(output.status.success(), answer == "yes");
+    }
+    let list = kubectl.ok("auth can-i --list").await;
+    assert!(
+        list.contains("machineoperations.unbounded-cloud.io"),
+        "{list}"
+    );
+    let err = kubectl.fails("get machines --as=root").await;
+    assert!(
+        err.contains("User \"vera\" cannot impersonate resource \"users\""),
+        "{err}"
+    );
+    kubectl.running.stop().await;
+}
+
+#[tokio::test]
 async fn server_side_apply_and_core_kinds() {
     let Some(kubectl) = Kubectl::start().await else {
         return;

@@ -1,6 +1,7 @@
 //! The embedded API from outside: as kube sees it and as kubectl sees it.
 
 #[cfg(test)]
+mod access;
 mod harness;
 #[cfg(test)]
 mod kube_client;

@@ -1,119 +1,170 @@
-//! Who may ask: bearer tokens and the review resources that tell a client what it may do.
-//!
-//! Today there is one user, the administrator. Invariant: tokens are compared in constant time and
-//! never stored or logged in the clear.
+//! From a request to its user, and to what it wants in the terms of the table of roles.
 
 use http::{HeaderMap, header};
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::Value;
 
-use crate::standalone::fields::Fields as _;
+use super::request::{ListOptions, Location, Query};
+use super::router::Server;
+use crate::standalone::access::{
+    Access, Attributes, Decision, Role, User, Verb, allows, may_change,
+};
+use crate::standalone::hub::{ChangeKind, Key, News};
+use crate::standalone::resource::Catalog;
 use crate::standalone::status::ApiError;
 
-/// Somebody who showed a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// Name for the audit log.
-    pub name: String,
-    /// Groups.
-    pub groups: Vec<String>,
-}
+const IMPERSONATE_USER: &str = "impersonate-user";
+const IMPERSONATE_GROUP: &str = "impersonate-group";
 
-/// The tokens that open the door.
-#[derive(Debug, Clone)]
-pub struct Access {
-    admin: [u8; 32],
-}
-
-impl Access {
-    /// Access by the administrator's token alone.
-    pub fn new(admin_token: &str) -> Self {
-        Self {
-            admin: digest(admin_token),
+/// The user of a request, after `kubectl --as`.
+///
+/// # Errors
+/// 401 without a token that is known, 403 for impersonation by anybody but an administrator.
+pub(super) fn authenticate(access: &Access, headers: &HeaderMap) -> Result<User, ApiError> {
+    let user = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .and_then(|(_, token)| access.user(token.trim()))
+        .ok_or_else(ApiError::unauthorized)?;
+    let texts = |name: &str| -> Vec<String> {
+        let values = headers.get_all(name).into_iter();
+        values
+            .filter_map(|v| v.to_str().ok().map(str::to_owned))
+            .collect()
+    };
+    let (name, groups) = (texts(IMPERSONATE_USER), texts(IMPERSONATE_GROUP));
+    let Some(name) = name.first() else {
+        if groups.is_empty() {
+            return Ok(user);
         }
+        let text = "requested impersonation of groups without a user";
+        return Err(ApiError::bad_request(text));
+    };
+    let asked = Attributes {
+        verb: Some(Verb::Impersonate),
+        resource: "users".to_owned(),
+        name: name.clone(),
+        ..Attributes::default()
+    };
+    match allows(&user, &asked, None) {
+        Decision::Allow => Ok(User::new(name, groups)),
+        Decision::Deny => Err(asked.refusal(&user.name)),
     }
+}
 
-    /// The user a token belongs to.
-    pub fn user(&self, token: &str) -> Option<User> {
-        let shown = digest(token);
-        let difference = shown
-            .iter()
-            .zip(&self.admin)
-            .fold(0_u8, |sum, (left, right)| sum | (left ^ right));
-        (difference == 0).then(|| User {
-            name: "admin".to_owned(),
-            groups: vec![
-                "system:masters".to_owned(),
-                "system:authenticated".to_owned(),
-            ],
-        })
+/// Decides about a path that is no resource.
+///
+/// # Errors
+/// 403.
+pub(super) fn authorize_path(user: &User, method: &str, path: &str) -> Result<(), ApiError> {
+    let verb = match method {
+        "GET" | "HEAD" => Verb::Get,
+        "POST" => Verb::Create,
+        "PUT" => Verb::Update,
+        "PATCH" => Verb::Patch,
+        _ => Verb::Delete,
+    };
+    decide(user, &Attributes::path(verb, path), None)
+}
+
+/// Decides about a request for a resource; what it would change is decided by [`guard`].
+///
+/// # Errors
+/// 403, and 400 for selectors that cannot be read.
+pub(super) fn authorize(
+    server: &Server,
+    user: &User,
+    method: &str,
+    location: &Location,
+    query: &Query,
+) -> Result<(), ApiError> {
+    if user.role == Role::Admin {
+        return Ok(());
     }
+    let asked = attributes(method, location, query)?;
+    let object = stored(server, &asked);
+    decide(user, &asked, object.as_ref())
+}
 
-    /// The user of a request.
-    ///
-    /// # Errors
-    /// 401 without a token that is known.
-    pub fn authenticate(&self, headers: &HeaderMap) -> Result<User, ApiError> {
-        headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .and_then(|(_, token)| self.user(token.trim()))
-            .ok_or_else(ApiError::unauthorized)
+pub(super) fn decide(
+    user: &User,
+    asked: &Attributes,
+    object: Option<&Value>,
+) -> Result<(), ApiError> {
+    match allows(user, asked, object) {
+        Decision::Allow => Ok(()),
+        Decision::Deny => Err(asked.refusal(&user.name)),
     }
+}
 
-    /// Answers a review: a POST to one of [`REVIEWS`] by `user`. `None` when `path` is none.
-    pub fn review(&self, path: &str, user: &User, mut body: Value) -> Option<Value> {
-        let (_, kind) = REVIEWS.iter().find(|(review, _)| *review == path)?;
-        let info = |user: &User| json!({"username": user.name, "groups": user.groups});
-        let status = match *kind {
-            // The administrator may do everything.
-            "SelfSubjectAccessReview" => json!({"allowed": true, "reason": "administrator"}),
-            "SelfSubjectRulesReview" => json!({"incomplete": false,
-                "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-                "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}),
-            "SelfSubjectReview" => json!({ "userInfo": info(user) }),
-            _ => match self.user(body.at("spec").at("token").as_str().unwrap_or_default()) {
-                Some(found) => json!({"authenticated": true, "user": info(&found)}),
-                None => {
-                    json!({"authenticated": false, "user": {}, "error": "invalid bearer token"})
-                }
-            },
+fn attributes(method: &str, location: &Location, query: &Query) -> Result<Attributes, ApiError> {
+    let mut asked = Attributes {
+        group: location.resource.group.clone(),
+        resource: location.resource.plural.clone(),
+        subresource: location.subresource().to_owned(),
+        namespace: location.namespace.clone().unwrap_or_default(),
+        name: location.name.clone().unwrap_or_default(),
+        ..Attributes::default()
+    };
+    let mut watch = false;
+    if location.name.is_none() && method != "POST" {
+        // One object, when a field selector says so.
+        let options = ListOptions::parse(&location.resource, query)?;
+        watch = options.watch;
+        let exact = |path| options.selector.exact(path).unwrap_or_default().to_owned();
+        asked.name = exact("metadata.name");
+        asked.machine = exact("spec.machineRef");
+    }
+    asked.verb = Verb::of_request(method, location.name.is_some(), watch);
+    if asked.group.is_empty() && asked.resource == "namespaces" {
+        asked.namespace.clone_from(&asked.name);
+    }
+    Ok(asked)
+}
+
+/// The stored object a decision may depend on: an operation, for an agent.
+pub(super) fn stored(server: &Server, asked: &Attributes) -> Option<Value> {
+    if asked.resource != "machineoperations" || asked.name.is_empty() {
+        return None;
+    }
+    let slot = server.catalog.stored(&asked.group, &asked.resource)?.slot;
+    let key = Key {
+        slot,
+        namespace: String::new(),
+        name: asked.name.clone(),
+    };
+    Some(server.hub.get(&key)?.value())
+}
+
+/// Looks at what a write of `user` changed: objects that a patch made need the right to create, and
+/// an agent keeps to its own.
+///
+/// # Errors
+/// 403.
+pub(super) fn guard(
+    catalog: &Catalog,
+    user: &User,
+    is_patch: bool,
+    news: &News,
+) -> Result<(), ApiError> {
+    let change = &news.change;
+    let Some(resource) = catalog.of_slot(change.object.key.slot) else {
+        return Ok(());
+    };
+    let key = &change.object.key;
+    if is_patch && change.kind == ChangeKind::Added {
+        let asked = Attributes {
+            verb: Some(Verb::Create),
+            group: resource.group.clone(),
+            resource: resource.plural.clone(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            ..Attributes::default()
         };
-        if !body.is_object() {
-            body = json!({});
-        }
-        let (api, _) = path.trim_start_matches("/apis/").rsplit_once('/')?;
-        body.set("kind", json!(kind));
-        body.set("apiVersion", json!(api));
-        body.set("status", status);
-        if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut) {
-            spec.remove("token");
-        }
-        Some(body)
+        decide(user, &asked, None)?;
     }
-}
-
-/// Paths of the review resources and their kinds.
-pub(super) const REVIEWS: [(&str, &str); 4] = [
-    (
-        "/apis/authentication.k8s.io/v1/selfsubjectreviews",
-        "SelfSubjectReview",
-    ),
-    ("/apis/authentication.k8s.io/v1/tokenreviews", "TokenReview"),
-    (
-        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-        "SelfSubjectAccessReview",
-    ),
-    (
-        "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
-        "SelfSubjectRulesReview",
-    ),
-];
-
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
+    may_change(user, resource, &key.name, news.previous(), news.value())
 }
 
 #[cfg(test)]
@@ -121,32 +172,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_token_opens() {
-        let access = Access::new("right");
-        assert!(access.user("right").is_some());
-        assert!(access.user("wrong").is_none());
-        assert!(access.user("").is_none());
+    fn headers_name_the_user() {
+        let access = Access::new("right", || jiff::Timestamp::UNIX_EPOCH, |_| None);
         let mut headers = HeaderMap::new();
-        assert_eq!(access.authenticate(&headers).unwrap_err().code(), 401);
+        let code = |headers: &HeaderMap| authenticate(&access, headers).unwrap_err().code();
+        assert_eq!(code(&headers), 401);
         headers.insert(header::AUTHORIZATION, "Basic right".parse().unwrap());
-        assert!(access.authenticate(&headers).is_err());
+        assert_eq!(code(&headers), 401);
         headers.insert(header::AUTHORIZATION, "bearer right".parse().unwrap());
-        assert_eq!(access.authenticate(&headers).unwrap().name, "admin");
-    }
-
-    #[test]
-    fn token_reviews_do_not_echo_the_token() {
-        let access = Access::new("right");
-        let user = access.user("right").unwrap();
-        let path = "/apis/authentication.k8s.io/v1/tokenreviews";
-        let ask = |token| {
-            access
-                .review(path, &user, json!({"spec": {"token": token}}))
-                .unwrap()
-        };
-        assert_eq!(ask("right")["status"]["user"]["username"], "admin");
-        assert_eq!(ask("wrong")["status"]["authenticated"], false);
-        assert!(!ask("right").to_string().contains("right"));
-        assert_eq!(ask("right")["apiVersion"], "authentication.k8s.io/v1");
+        assert_eq!(authenticate(&access, &headers).unwrap().name, "admin");
+        headers.insert(IMPERSONATE_GROUP, "unbounded:viewers".parse().unwrap());
+        assert_eq!(code(&headers), 400);
+        headers.insert(IMPERSONATE_USER, "vera".parse().unwrap());
+        let user = authenticate(&access, &headers).unwrap();
+        assert_eq!((user.name.as_str(), &user.role), ("vera", &Role::Viewer));
     }
 }

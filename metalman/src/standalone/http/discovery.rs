@@ -3,7 +3,7 @@
 use http::{HeaderMap, header};
 use serde_json::{Value, json};
 
-use super::access::REVIEWS;
+use crate::standalone::access::REVIEWS;
 use crate::standalone::fields::Fields as _;
 use crate::standalone::resource::{Catalog, Resource};
 

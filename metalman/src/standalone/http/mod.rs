@@ -13,6 +13,5 @@ mod tls;
 mod watch;
 mod write;
 
-pub use access::{Access, User};
 pub use router::{Server, router};
 pub use tls::{Limits, serve};

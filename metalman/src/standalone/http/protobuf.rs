@@ -1,5 +1,5 @@
-//! Bodies in Kubernetes' protobuf envelope, for the three kinds that `kubectl create` sends so:
-//! Namespace, Secret and ConfigMap. Pure.
+//! Bodies in Kubernetes' protobuf envelope, for the kinds that kubectl sends so: Namespace, Secret,
+//! ConfigMap (`create`) and the reviews of `auth can-i` and `auth whoami`. Pure.
 //!
 //! Answers are always JSON, which those clients accept. Invariant: a field that is set but not
 //! known here refuses the body; nothing is dropped silently.
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::standalone::fields::Fields as _;
 
-const MAGIC: &[u8] = b"k8s\0";
+pub(super) const MAGIC: &[u8] = b"k8s\0";
 
 /// How a field is read.
 #[derive(Clone, Copy)]
@@ -56,6 +56,39 @@ const NAMESPACE: &[(u64, &str, Field)] = &[
     (3, "status", Field::Ignored),
 ];
 
+const RESOURCE_ATTRIBUTES: &[(u64, &str, Field)] = &[
+    (1, "namespace", Field::Text),
+    (2, "verb", Field::Text),
+    (3, "group", Field::Text),
+    (4, "version", Field::Text),
+    (5, "resource", Field::Text),
+    (6, "subresource", Field::Text),
+    (7, "name", Field::Text),
+];
+const PATH_ATTRIBUTES: &[(u64, &str, Field)] =
+    &[(1, "path", Field::Text), (2, "verb", Field::Text)];
+const ACCESS_REVIEW: &[(u64, &str, Field)] = &[
+    (1, "metadata", Field::Message(METADATA)),
+    (
+        2,
+        "spec",
+        Field::Message(&[
+            (1, "resourceAttributes", Field::Message(RESOURCE_ATTRIBUTES)),
+            (2, "nonResourceAttributes", Field::Message(PATH_ATTRIBUTES)),
+        ]),
+    ),
+    (3, "status", Field::Ignored),
+];
+const RULES_REVIEW: &[(u64, &str, Field)] = &[
+    (1, "metadata", Field::Message(METADATA)),
+    (2, "spec", Field::Message(&[(1, "namespace", Field::Text)])),
+    (3, "status", Field::Ignored),
+];
+const SELF_REVIEW: &[(u64, &str, Field)] = &[
+    (1, "metadata", Field::Message(METADATA)),
+    (2, "status", Field::Ignored),
+];
+
 /// A value on the wire.
 enum Wire<'b> {
     Number(u64),
@@ -83,6 +116,9 @@ pub(super) fn decode(body: &[u8]) -> Option<Value> {
         ("v1", "Secret") => SECRET,
         ("v1", "ConfigMap") => CONFIG_MAP,
         ("v1", "Namespace") => NAMESPACE,
+        ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => ACCESS_REVIEW,
+        ("authorization.k8s.io/v1", "SelfSubjectRulesReview") => RULES_REVIEW,
+        ("authentication.k8s.io/v1", "SelfSubjectReview") => SELF_REVIEW,
         _ => return None,
     };
     let mut object = message(find(2)?, table)?;

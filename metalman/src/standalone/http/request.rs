@@ -20,6 +20,14 @@ pub(super) struct Location {
 }
 
 impl Location {
+    /// `status`, or nothing.
+    pub(super) fn subresource(&self) -> &'static str {
+        match self.door {
+            Door::Main => "",
+            Door::Status => "status",
+        }
+    }
+
     /// Parses `path` (decoded, without query).
     pub(super) fn parse(catalog: &Catalog, path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();

@@ -17,12 +17,13 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Access, User};
+use super::access::{self as gate, authenticate, authorize, authorize_path};
 use super::negotiate::Shape;
 use super::request::{ListOptions, Location, Query};
 use super::{discovery, openapi, read, watch, write};
+use crate::standalone::access::{self, Access, Asked, Attributes, REVIEWS, User, Verb};
 use crate::standalone::fields::Fields as _;
-use crate::standalone::hub::Hub;
+use crate::standalone::hub::{Hub, News};
 use crate::standalone::resource::Catalog;
 use crate::standalone::status::ApiError;
 use crate::standalone::strategy::Door;
@@ -53,6 +54,46 @@ impl Server {
     pub(super) fn now(&self) -> Timestamp {
         (self.clock)()
     }
+
+    /// The same server, with writes that are held against what `user` may change.
+    fn acting_for(&self, user: &User, is_patch: bool) -> Self {
+        if user.role == access::Role::Admin {
+            return self.clone();
+        }
+        let (catalog, user) = (Arc::clone(&self.catalog), user.clone());
+        let guard = move |news: &News| gate::guard(&catalog, &user, is_patch, news);
+        Self {
+            writer: self.writer.guarded(guard),
+            ..self.clone()
+        }
+    }
+}
+
+/// Answers a question about access.
+async fn review(
+    server: &Server,
+    user: &User,
+    path: &str,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let mut words = path.rsplit('/');
+    let resource = words.next().unwrap_or_default().to_owned();
+    let group = words.nth(1).unwrap_or_default().to_owned();
+    let asked = Attributes {
+        verb: Some(Verb::Create),
+        group,
+        resource,
+        ..Attributes::default()
+    };
+    gate::decide(user, &asked, None)?;
+    let body = super::write::review_body(&read_body(body).await?)?;
+    let asked = Asked {
+        user,
+        by_token: &|token| server.access.user(token),
+        object: &|asked| gate::stored(server, asked),
+    };
+    let answer = access::answer(path, &asked, body).ok_or_else(ApiError::no_such_resource)?;
+    Ok(with_code(json_response(&answer), 201))
 }
 
 /// The router of the whole API.
@@ -75,27 +116,24 @@ async fn route(server: &Server, parts: &Parts, body: Body) -> Result<Response, A
         "/livez" | "/readyz" => return Ok("ok".into_response()),
         _ => {}
     }
-    let user = server.access.authenticate(&parts.headers)?;
-    if parts.method == Method::GET
-        && let Some(response) = fixed(server, &path, &parts.headers)
-    {
-        return Ok(response);
-    }
+    let user = authenticate(&server.access, &parts.headers)?;
     let query = Query::parse(parts.uri.query());
     let Some(location) = Location::parse(&server.catalog, &path) else {
-        if parts.method == Method::POST {
-            // kubectl asks about itself in protobuf; who asks is all that matters for an answer.
-            let body: Value = serde_json::from_slice(&read_body(body).await?).unwrap_or_default();
-            if let Some(answer) = server.access.review(&path, &user, body) {
-                return Ok(with_code(json_response(&answer), 201));
-            }
+        if parts.method == Method::POST && REVIEWS.iter().any(|(review, _)| *review == path) {
+            return review(server, &user, &path, body).await;
         }
-        return Err(ApiError::no_such_resource());
+        authorize_path(&user, parts.method.as_str(), &path)?;
+        let found = (parts.method == Method::GET)
+            .then(|| fixed(server, &path, &parts.headers))
+            .flatten();
+        return found.ok_or_else(ApiError::no_such_resource);
     };
+    authorize(server, &user, parts.method.as_str(), &location, &query)?;
     if parts.method == Method::GET {
         return get(server, &location, parts, &query);
     }
     let body = read_body(body).await?;
+    let server = &server.acting_for(&user, parts.method == Method::PATCH);
     let result = write(server, &location, parts, &query, body).await;
     audit(&user, parts, &location, &query, &result);
     let reply = result?;

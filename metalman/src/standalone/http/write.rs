@@ -75,6 +75,15 @@ fn yaml_body(body: &[u8]) -> Result<Value, ApiError> {
     yaml::from_str(text).map_err(|e| ApiError::bad_request(format!("error decoding the body: {e}")))
 }
 
+/// The body of a review: JSON, or protobuf as kubectl sends it.
+pub(super) fn review_body(body: &[u8]) -> Result<Value, ApiError> {
+    if body.starts_with(protobuf::MAGIC) {
+        let text = "error decoding the body: unknown fields in protobuf";
+        return protobuf::decode(body).ok_or_else(|| ApiError::bad_request(text));
+    }
+    json_body(body)
+}
+
 fn object_body(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
     match media_type(headers) {
         "application/json" | "" => json_body(body),
