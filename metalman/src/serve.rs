@@ -39,7 +39,7 @@ use self::{
     view::{Heard, WebView},
 };
 use crate::{
-    bmc::{BmcDesk, Bmcs, Poller},
+    bmc::{BmcDesk, Bmcs, Poller, Rounds},
     callbacks::{self, Callbacks, Planner},
     clock,
     config::Config,
@@ -303,6 +303,9 @@ impl Parts {
         let interval = SignedDuration::try_from(self.config.bmc.poll_interval)?;
         let poller = Poller::new(desk.clone(), interval);
         supervisor.start("BMC poller", poller.run(supervisor.stop_token()));
+        let interval = SignedDuration::try_from(self.config.bmc.readings_interval)?;
+        let rounds = Rounds::new(desk.clone(), self.store.clone(), interval);
+        supervisor.start("BMC rounds", rounds.run(supervisor.stop_token()));
         let driver = Driver {
             site: self.site.clone(),
             store: self.store.clone(),

@@ -33,7 +33,7 @@ pub use loaders::{LoaderVerdict, LoadersSeen};
 pub use machines::{KeptMachine, NetbootWish};
 pub use read::{BmcReading, MachineMemory};
 
-use crate::{domain::facts::NodeSeen, packed::Packer};
+use crate::{bmc::Vitals, domain::facts::NodeSeen, packed::Packer};
 
 /// The site view.
 #[derive(Debug)]
@@ -192,6 +192,14 @@ impl Site {
     /// Forgets a Node.
     pub fn remove_node(&self, name: &str) {
         self.write(Change::All, |view| view.nodes.remove(name));
+    }
+
+    /// Takes in the vitals of a machine's BMC.
+    pub fn remember_vitals(&self, machine: &str, vitals: Vitals, at: Timestamp) {
+        self.write(Change::Reading(machine), |view| {
+            let memory = view.memory.entry(machine.to_owned()).or_default();
+            memory.take_vitals(vitals, at);
+        });
     }
 
     /// Takes in a reading of a machine's BMC.

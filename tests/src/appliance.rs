@@ -203,6 +203,10 @@ impl Appliance {
             .args([
                 "--operation-poll-interval",
                 "500ms",
+                "--bmc-poll-interval",
+                "2s",
+                "--bmc-readings-interval",
+                "3s",
                 "--log-filter",
                 "info,metalman=debug",
             ])

@@ -142,6 +142,7 @@ impl Rig {
             },
             system_id: None,
             pinned: None,
+            trust: metalman::bmc::Trust::FirstUse,
         };
         Ok(Self {
             running,

@@ -248,6 +248,35 @@ pub struct RedfishSpec {
     pub device_id: Option<String>,
     /// Secret with the password.
     pub password_ref: PasswordRef,
+    /// How the BMC's certificate is judged. By default the first one seen is pinned, and another one
+    /// is refused until `metalman bmc repin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<BmcTls>,
+}
+
+/// How a BMC's certificate is judged; at most one of `fingerprint`, `caBundle` and
+/// `insecureSkipVerify`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("[has(self.fingerprint), has(self.caBundle), has(self.insecureSkipVerify) && self.insecureSkipVerify].filter(x, x).size() <= 1", "set at most one of fingerprint, caBundle and insecureSkipVerify"))]
+#[x_kube(validation = ("!has(self.serverName) || has(self.caBundle)", "serverName needs caBundle"))]
+pub struct BmcTls {
+    /// Only the certificate with this SHA-256 fingerprint: 64 hexadecimal digits, colons allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 103))]
+    pub fingerprint: Option<String>,
+    /// Only certificates that these authorities issued for the BMC's address, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub ca_bundle: Option<String>,
+    /// With `caBundle`: the name the certificate is issued to, where it is not the host of the URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub server_name: Option<String>,
+    /// Any certificate: whoever answers at the address gets the password. For a BMC that changes its
+    /// certificate by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insecure_skip_verify: Option<bool>,
 }
 
 /// User data of cloud-init.

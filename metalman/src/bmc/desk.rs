@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use metalman_api::machine::Machine;
+use redfish::Fingerprint;
+use tracing::warn;
 
 use super::{
-    AskIdentity, AskInventory, AskSensors, BmcAccess, BmcReport, Bmcs, Call, Errand, Seen,
+    AskIdentity, AskInventory, AskSensors, BmcAccess, BmcReport, Bmcs, Call, Certificates, Errand,
+    Seen, Trust,
 };
 use crate::{
     domain::facts::Trouble,
@@ -33,7 +36,10 @@ impl BmcDesk {
     pub async fn call(&self, machine: &str, call: &Call) -> Option<Trouble> {
         let machine_object = self.site.machine(machine)?;
         let outcome = match self.access(&machine_object, Freshness::Now).await {
-            Ok(access) => self.bmcs.call(&access, call).await,
+            Ok(access) => {
+                let outcome = self.bmcs.call(&access, call).await;
+                outcome.map_err(|trouble| with_command(trouble, machine, &access))
+            }
             Err(trouble) => Err(trouble),
         };
         self.remember(machine, outcome)
@@ -43,7 +49,10 @@ impl BmcDesk {
     pub async fn poll(&self, machine: &str) -> Option<Trouble> {
         let machine_object = self.site.machine(machine)?;
         let outcome = match self.access(&machine_object, Freshness::Recent).await {
-            Ok(access) => self.bmcs.poll(&access).await?,
+            Ok(access) => {
+                let outcome = self.bmcs.poll(&access).await?;
+                outcome.map_err(|trouble| with_command(trouble, machine, &access))
+            }
             Err(trouble) => Err(trouble),
         };
         self.remember(machine, outcome)
@@ -55,6 +64,49 @@ impl BmcDesk {
     /// # Errors
     /// A [`Trouble`] with object and cure; `MachineNotFound` when this site has no such machine.
     pub async fn ask<E: Errand>(&self, machine: &str, errand: &E) -> Result<E::Answer, Trouble> {
+        let access = self.access_of(machine).await?;
+        let outcome = self.bmcs.call(&access, errand).await;
+        outcome.map_err(|trouble| with_command(trouble, machine, &access))
+    }
+
+    /// Does an errand in passing, for the rounds.
+    pub(super) async fn glance<E: Errand>(
+        &self,
+        machine: &str,
+        errand: &E,
+    ) -> Option<Result<E::Answer, Trouble>> {
+        let object = self.site.owned_machine(machine)?;
+        match self.access(&object, Freshness::Recent).await {
+            Ok(access) => self.bmcs.glance(&access, errand).await,
+            Err(trouble) => Some(Err(trouble)),
+        }
+    }
+
+    /// What is pinned and what the BMC presents now.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn certificates(&self, machine: &str) -> Result<Certificates, Trouble> {
+        let access = self.access_of(machine).await?;
+        self.bmcs.certificates(&access).await
+    }
+
+    /// Pins the certificate with this fingerprint, which the BMC must present now, and reads the
+    /// system over it. Tells what was pinned before.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn repin(&self, machine: &str, wanted: Fingerprint) -> Result<Certificates, Trouble> {
+        let access = self.access_of(machine).await?;
+        let before = self.bmcs.repin(&access, wanted).await?;
+        // So that status and page show it at once.
+        if let Some(trouble) = self.call(machine, &Call::Read).await {
+            warn!(machine.id = machine, error = %trouble.message, "pinned, but not readable yet");
+        }
+        Ok(before)
+    }
+
+    async fn access_of(&self, machine: &str) -> Result<BmcAccess, Trouble> {
         let object = self.site.owned_machine(machine).ok_or_else(|| Trouble {
             reason: "MachineNotFound".into(),
             message: format!(
@@ -64,8 +116,7 @@ impl BmcDesk {
             transient: false,
             at: (self.clock)(),
         })?;
-        let access = self.access(&object, Freshness::Now).await?;
-        self.bmcs.call(&access, errand).await
+        self.access(&object, Freshness::Now).await
     }
 
     /// Everything there is to say about a machine's BMC, in three turns.
@@ -119,9 +170,24 @@ impl BmcDesk {
             password,
             secret,
             system_id: redfish.device_id.clone(),
+            trust: Trust::of(redfish.tls.as_ref()),
             pinned: status
                 .and_then(|status| status.redfish.as_ref())
                 .and_then(|redfish| redfish.cert_fingerprint.clone()),
         })
     }
+}
+
+/// Says which command accepts a certificate that changed; nobody else may.
+fn with_command(mut trouble: Trouble, machine: &str, access: &BmcAccess) -> Trouble {
+    if trouble.reason == "CertificateMismatch" {
+        let cure = match access.trust {
+            Trust::FirstUse => format!("To accept it: metalman bmc repin {machine}"),
+            Trust::Pin(_) | Trust::Authority { .. } | Trust::Unverified => {
+                format!("It is set in spec.pxe.redfish.tls of Machine {machine}")
+            }
+        };
+        trouble.message = format!("{} {cure}", trouble.message);
+    }
+    trouble
 }

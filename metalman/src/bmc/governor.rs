@@ -5,17 +5,19 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use redfish::Timeouts;
+use redfish::{Fingerprint, Timeouts};
 use tokio::sync::{Mutex, MutexGuard};
 use tracing::{debug, warn};
 
 use super::{
-    BmcAccess, Call, Seen,
+    BmcAccess,
     breaker::{Breaker, Urgency},
     budget::Budget,
     errand::{Errand, is_declined},
     lanes::Lanes,
     open::{Account, Open},
+    repin::{Certificates, certificates, pin_anew},
+    trust::Authorities,
     words::{trouble, unauthorized},
 };
 use crate::{domain::facts::Trouble, store::Store, supervisor::chain};
@@ -43,6 +45,7 @@ struct State {
 pub(super) struct Common<'a> {
     pub(super) store: &'a Store,
     pub(super) lanes: &'a Lanes,
+    pub(super) authorities: &'a Authorities,
     pub(super) timeouts: Timeouts,
     pub(super) clock: fn() -> Timestamp,
 }
@@ -60,29 +63,53 @@ impl Governor {
         govern(state, common, address, access, errand, Urgency::Urgent).await
     }
 
-    /// Reads the system if nobody else is calling this BMC; `None` if somebody is.
-    pub(super) async fn poll(
+    /// Does an errand that nobody waits for, if nobody else is calling this BMC; `None` if somebody
+    /// is, or if the BMC is left alone.
+    pub(super) async fn poll<E: Errand>(
         &self,
         common: Common<'_>,
         address: &str,
         access: &BmcAccess,
-    ) -> Option<Result<Seen, Trouble>> {
+        errand: &E,
+    ) -> Option<Result<E::Answer, Trouble>> {
         let state = self.state.try_lock().ok()?;
         let refused = state.breaker.admit((common.clock)(), Urgency::Routine);
         if refused.is_err() && state.fits(access) {
             return None;
         }
-        Some(
-            govern(
-                state,
-                common,
-                address,
-                access,
-                &Call::Read,
-                Urgency::Routine,
-            )
-            .await,
-        )
+        Some(govern(state, common, address, access, errand, Urgency::Routine).await)
+    }
+
+    /// The certificate that the BMC presents now, and the one that is pinned. No password is sent.
+    pub(super) async fn certificates(
+        &self,
+        common: Common<'_>,
+        address: &str,
+        access: &BmcAccess,
+    ) -> Result<Certificates, Trouble> {
+        let state = self.state.lock().await;
+        let _place = common.lanes.enter(state.breaker.is_doubtful()).await;
+        certificates(account(common, address, access)).await
+    }
+
+    /// Pins `wanted`, which the BMC must present now, instead of what was pinned. The next call logs
+    /// in anew.
+    pub(super) async fn repin(
+        &self,
+        common: Common<'_>,
+        address: &str,
+        access: &BmcAccess,
+        wanted: Fingerprint,
+    ) -> Result<Certificates, Trouble> {
+        let mut state = self.state.lock().await;
+        let _place = common.lanes.enter(state.breaker.is_doubtful()).await;
+        let pinned = pin_anew(account(common, address, access), wanted).await?;
+        if let Some(open) = state.open.take() {
+            open.repin(wanted).await;
+        }
+        // What failed for the sake of the old certificate says nothing any more.
+        state.breaker.succeeded();
+        Ok(pinned)
     }
 
     /// Ends the session, and begins none from now on.
@@ -134,6 +161,17 @@ async fn govern<E: Errand>(
     state.call(common, address, access, errand).await
 }
 
+fn account<'a>(common: Common<'a>, address: &'a str, access: &'a BmcAccess) -> Account<'a> {
+    Account {
+        store: common.store,
+        authorities: common.authorities,
+        address,
+        access,
+        timeouts: common.timeouts,
+        now: (common.clock)(),
+    }
+}
+
 impl State {
     /// Whether what is known of this BMC was found with this account.
     fn fits(&self, access: &BmcAccess) -> bool {
@@ -148,11 +186,8 @@ impl State {
         errand: &E,
     ) -> Result<E::Answer, Trouble> {
         let account = |now| Account {
-            store: common.store,
-            address,
-            access,
-            timeouts: common.timeouts,
             now,
+            ..account(common, address, access)
         };
         let open = match &mut self.open {
             Some(open) => open,

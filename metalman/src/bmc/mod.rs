@@ -15,6 +15,10 @@ mod pace;
 mod poller;
 pub mod qualify;
 mod questions;
+mod repin;
+mod rounds;
+mod trust;
+mod vitals;
 mod words;
 
 use std::{
@@ -23,7 +27,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use redfish::Timeouts;
+use redfish::{Fingerprint, Timeouts};
 use secrecy::SecretString;
 
 use crate::{
@@ -32,6 +36,7 @@ use crate::{
 };
 use governor::{Common, Governor};
 use lanes::Lanes;
+use trust::Authorities;
 
 pub use desk::BmcDesk;
 pub use errand::Errand;
@@ -40,6 +45,10 @@ pub use questions::{
     AskConsoles, AskIdentity, AskInventory, AskLog, AskSensors, BmcReport, CertificateFacts,
     Identity, SetIndicator, SystemIdentity, override_words,
 };
+pub use repin::Certificates;
+pub use rounds::Rounds;
+pub use trust::Trust;
+pub use vitals::{Hottest, ReadVitals, SensorSummary, Vitals};
 
 /// How to reach one system behind one BMC.
 #[derive(Debug, Clone)]
@@ -56,6 +65,8 @@ pub struct BmcAccess {
     pub system_id: Option<String>,
     /// Fingerprint recorded on the Machine, if any.
     pub pinned: Option<String>,
+    /// How its certificate is judged.
+    pub trust: Trust,
 }
 
 /// One version of one Secret.
@@ -103,6 +114,7 @@ pub struct Seen {
 pub struct Bmcs {
     store: Store,
     lanes: Lanes,
+    authorities: Arc<Authorities>,
     timeouts: Timeouts,
     clock: fn() -> Timestamp,
     governors: Arc<Mutex<HashMap<String, Arc<Governor>>>>,
@@ -114,6 +126,7 @@ impl Bmcs {
         Self {
             store,
             lanes: Lanes::new(calls),
+            authorities: Arc::default(),
             timeouts: Timeouts::default(),
             clock,
             governors: Arc::default(),
@@ -145,8 +158,44 @@ impl Bmcs {
     /// # Errors
     /// A [`Trouble`] with object and cure.
     pub async fn poll(&self, access: &BmcAccess) -> Option<Result<Seen, Trouble>> {
+        self.glance(access, &Call::Read).await
+    }
+
+    /// Does an errand in passing; `None` while this BMC is being called anyway or left alone.
+    ///
+    /// # Errors
+    /// A [`Trouble`] with object and cure.
+    pub async fn glance<E: Errand>(
+        &self,
+        access: &BmcAccess,
+        errand: &E,
+    ) -> Option<Result<E::Answer, Trouble>> {
         let (address, governor) = self.governor(access);
-        governor.poll(self.common(), &address, access).await
+        governor.poll(self.common(), &address, access, errand).await
+    }
+
+    /// What is pinned and what the BMC presents now, by a handshake alone.
+    ///
+    /// # Errors
+    /// A [`Trouble`] with object and cure.
+    pub async fn certificates(&self, access: &BmcAccess) -> Result<Certificates, Trouble> {
+        let (address, governor) = self.governor(access);
+        let common = self.common();
+        governor.certificates(common, &address, access).await
+    }
+
+    /// Pins this certificate, which the BMC must present now; tells what was pinned before.
+    ///
+    /// # Errors
+    /// A [`Trouble`] with object and cure.
+    pub async fn repin(
+        &self,
+        access: &BmcAccess,
+        wanted: Fingerprint,
+    ) -> Result<Certificates, Trouble> {
+        let (address, governor) = self.governor(access);
+        let common = self.common();
+        governor.repin(common, &address, access, wanted).await
     }
 
     /// Ends all sessions, and begins none from now on; for the shutdown. The pollers and the
@@ -176,6 +225,7 @@ impl Bmcs {
         Common {
             store: &self.store,
             lanes: &self.lanes,
+            authorities: &self.authorities,
             timeouts: self.timeouts,
             clock: self.clock,
         }

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::{
     BmcAccess,
+    trust::{Authorities, Trust},
     words::{trouble, unauthorized},
 };
 use crate::{
@@ -34,12 +35,14 @@ struct Key {
     username: String,
     secret_uid: String,
     secret_version: String,
+    trust: Trust,
 }
 
 /// Where an account is used, and what is remembered about it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Account<'a> {
     pub(super) store: &'a Store,
+    pub(super) authorities: &'a Authorities,
     pub(super) address: &'a str,
     pub(super) access: &'a BmcAccess,
     pub(super) timeouts: Timeouts,
@@ -114,6 +117,11 @@ impl Open {
         Ok(())
     }
 
+    /// Ends the session of the certificate that was trusted before.
+    pub(super) async fn repin(self, fingerprint: Fingerprint) {
+        self.client.repin(fingerprint).await;
+    }
+
     /// Ends the session.
     pub(super) async fn close(self) {
         if let Err(error) = self.client.close().await {
@@ -128,6 +136,7 @@ impl Key {
             username: access.username.clone(),
             secret_uid: access.secret.uid.clone(),
             secret_version: access.secret.resource_version.clone(),
+            trust: access.trust.clone(),
         }
     }
 }
@@ -162,7 +171,7 @@ impl Account<'_> {
     }
 
     async fn accept(&self, fingerprint: Option<Fingerprint>) -> Result<(), StoreError> {
-        if let Some(fingerprint) = fingerprint {
+        if let (Some(fingerprint), Trust::FirstUse) = (fingerprint, &self.access.trust) {
             let pin = BmcPin {
                 address: self.address.to_owned(),
                 fingerprint: fingerprint.to_string(),
@@ -174,18 +183,45 @@ impl Account<'_> {
         self.store.bmc().accept(self.address, secret).await
     }
 
+    /// What is pinned: in the store, or in the status of the Machine where the store was lost.
+    pub(super) async fn pinned(&self) -> Result<Option<String>, Trouble> {
+        let stored = self.store.bmc().pin(self.address).await;
+        let stored = stored.map_err(|error| self.database(&error))?;
+        Ok(stored
+            .map(|pin| pin.fingerprint)
+            .or_else(|| self.access.pinned.clone()))
+    }
+
     async fn trust(&self, base: &Url) -> Result<TlsTrust, Trouble> {
         if base.scheme() == "http" {
             return Ok(TlsTrust::Plaintext);
         }
-        let stored = self.store.bmc().pin(self.address).await;
-        let stored = stored.map_err(|error| self.database(&error))?;
-        let pinned = self.access.pinned.clone();
-        match pinned.or(stored.map(|pin| pin.fingerprint)) {
-            Some(pin) => pin.parse().map(TlsTrust::Pin).map_err(|error| {
-                let what = format!("status.redfish.certFingerprint cannot be read: {error}");
-                trouble(self.address, "InvalidConfig", &what, false, self.now)
-            }),
+        let bad = |field: &str, error: &dyn std::fmt::Display| {
+            let what = format!("{field} cannot be used: {error}");
+            trouble(self.address, "InvalidConfig", &what, false, self.now)
+        };
+        match &self.access.trust {
+            Trust::FirstUse => {}
+            Trust::Pin(text) => {
+                let pin = text.parse().map(TlsTrust::Pin);
+                return pin.map_err(|error| bad("spec.pxe.redfish.tls.fingerprint", &error));
+            }
+            Trust::Authority {
+                bundle,
+                server_name,
+            } => {
+                let authority = self.authorities.get(bundle, server_name.as_deref());
+                return authority
+                    .map(TlsTrust::Authority)
+                    .map_err(|error| bad("spec.pxe.redfish.tls.caBundle", &chain(&error)));
+            }
+            Trust::Unverified => return Ok(TlsTrust::Unverified),
+        }
+        match self.pinned().await? {
+            Some(pin) => pin
+                .parse()
+                .map(TlsTrust::Pin)
+                .map_err(|error| bad("status.redfish.certFingerprint", &error)),
             None => {
                 info!(
                     bmc.addr = self.address,

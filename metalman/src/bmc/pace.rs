@@ -56,6 +56,12 @@ pub(super) fn first(machine: &str, all: usize) -> SignedDuration {
     SignedDuration::from_millis(i64::try_from(lot(machine) % span.max(1)).unwrap_or(0))
 }
 
+/// The place of `machine` within `span`, for a first look that need not be soon.
+pub(super) fn spread(machine: &str, span: SignedDuration) -> SignedDuration {
+    let millis = u64::try_from(span.as_millis()).unwrap_or(0).max(1);
+    SignedDuration::from_millis(i64::try_from(lot(machine) % millis).unwrap_or(0))
+}
+
 fn lot(machine: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     machine.hash(&mut hasher);
@@ -99,5 +105,7 @@ mod tests {
             .count();
         assert!((350..650).contains(&late), "{late}");
         assert!(first("node-1", 1) < SignedDuration::from_millis(10));
+        assert!((0..100).all(|i| spread(&format!("node-{i}"), MINUTE) < MINUTE));
+        assert_eq!(spread("node-1", SignedDuration::ZERO), SignedDuration::ZERO);
     }
 }

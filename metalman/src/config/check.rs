@@ -248,6 +248,12 @@ fn bmc(p: &mut Problems, wire: &WireBmc) -> BmcConfig {
             wire.poll_interval.as_deref(),
             Duration::from_secs(1)..=Duration::from_hours(1),
         ),
+        readings_interval: duration(
+            p,
+            "bmc.readings_interval",
+            wire.readings_interval.as_deref(),
+            Duration::from_secs(1)..=Duration::from_hours(24),
+        ),
         max_connections: count(p, "bmc.max_connections", wire.max_connections, 1..=10_000),
     }
 }

@@ -112,6 +112,8 @@ pub enum DatabaseConfig {
 pub struct BmcConfig {
     /// Pause between two readings of an idle BMC.
     pub poll_interval: Duration,
+    /// Pause between two readings of health, sensors and versions.
+    pub readings_interval: Duration,
     /// BMCs called at one time, at least 1.
     pub max_connections: usize,
 }

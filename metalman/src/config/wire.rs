@@ -264,6 +264,9 @@ WireBmc {
     /// How often the BMC of a machine without a running operation is read
     #[arg(long = "bmc-poll-interval", id = "bmc.poll_interval", value_name = "DURATION")]
     poll_interval: String,
+    /// How often health, sensors, firmware versions, event log and certificate of a BMC are read
+    #[arg(long = "bmc-readings-interval", id = "bmc.readings_interval", value_name = "DURATION")]
+    readings_interval: String,
     /// How many BMCs are called at the same time
     #[arg(long = "bmc-max-connections", id = "bmc.max_connections", value_name = "COUNT")]
     max_connections: i64,
@@ -367,6 +370,7 @@ pub(super) fn defaults() -> WireConfig {
         web: WireWeb { port: Some(8443) },
         bmc: WireBmc {
             poll_interval: Some("60s".to_owned()),
+            readings_interval: Some("10m".to_owned()),
             max_connections: Some(512),
         },
         operation: WireOperation {

@@ -12,6 +12,7 @@ use metalman_api::{
 
 use super::{
     facts::{BootFiles, Power, Reading, Trouble},
+    health::BmcFacts,
     state::TargetState,
     status::{condition, keep_transition_times},
 };
@@ -23,7 +24,9 @@ pub struct MachineView<'a> {
     pub power: Option<&'a Reading<Power>>,
     /// Last trouble with the BMC.
     pub trouble: Option<&'a Trouble>,
-    /// Certificate of the BMC.
+    /// What its BMC was found to be like.
+    pub bmc: BmcFacts,
+    /// Certificate of the BMC, which was trusted when it was read.
     pub fingerprint: Option<&'a str>,
     /// The unfinished or latest target on this machine: operation name and state.
     pub target: Option<(&'a str, &'a TargetState)>,
@@ -51,9 +54,15 @@ pub fn machine_status(
     if let Some(power) = view.power {
         redfish.power_state = Some(power.value.as_str().to_owned());
     }
-    if redfish.cert_fingerprint.is_none() {
-        redfish.cert_fingerprint = view.fingerprint.map(str::to_owned);
-    }
+    let text = |new: &Option<String>, old: Option<String>| new.clone().or(old);
+    let fingerprint = view.fingerprint.map(str::to_owned);
+    redfish.cert_fingerprint = text(&fingerprint, redfish.cert_fingerprint.take());
+    redfish.bios_version = text(&view.bmc.bios_version, redfish.bios_version.take());
+    redfish.firmware_version = text(&view.bmc.firmware_version, redfish.firmware_version.take());
+    let health = view.bmc.health.map(|health| health.as_str().to_owned());
+    redfish.health = text(&health, redfish.health.take());
+    let ends = view.bmc.certificate_ends.map(Time);
+    redfish.cert_not_after = ends.or(redfish.cert_not_after.take());
     if *redfish == RedfishStatus::default() {
         status.redfish = None;
     }
@@ -210,6 +219,7 @@ fn boot_files(files: &BootFiles, now: Timestamp, generation: Option<i64>) -> Con
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::health::Health;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -241,18 +251,38 @@ mod tests {
             .push(condition("Provisioned", "True", "X", "", at(1), None));
         previous.redfish = Some(RedfishStatus {
             cert_fingerprint: Some("aa:bb".into()),
-            power_state: None,
+            ..RedfishStatus::default()
         });
-        let view = MachineView {
+        let status = machine_status(&MachineView::default(), &previous, None, at(2));
+        assert!(status.conditions.iter().any(|c| c.type_ == "Provisioned"));
+        let shown = |status: MachineStatus| status.redfish.unwrap().cert_fingerprint.unwrap();
+        assert_eq!(shown(status), "aa:bb");
+        let repinned = MachineView {
             fingerprint: Some("cc:dd"),
             ..MachineView::default()
         };
-        let status = machine_status(&view, &previous, None, at(2));
-        assert!(status.conditions.iter().any(|c| c.type_ == "Provisioned"));
-        assert_eq!(
-            status.redfish.unwrap().cert_fingerprint.as_deref(),
-            Some("aa:bb")
-        );
+        let status = machine_status(&repinned, &previous, None, at(2));
+        assert_eq!(shown(status), "cc:dd");
+    }
+
+    #[test]
+    fn what_was_read_of_the_bmc_stays_until_it_is_read_anew() {
+        let view = MachineView {
+            bmc: BmcFacts {
+                health: Some(Health::Warning),
+                bios_version: Some("2.1".into()),
+                firmware_version: Some("7.00".into()),
+                certificate_ends: Some(at(99)),
+            },
+            ..MachineView::default()
+        };
+        let first = machine_status(&view, &MachineStatus::default(), None, at(2));
+        let redfish = first.redfish.clone().unwrap();
+        assert_eq!(redfish.health.as_deref(), Some("Warning"));
+        assert_eq!(redfish.cert_not_after, Some(Time(at(99))));
+        assert_eq!(machine_status(&view, &first, None, at(9)), first);
+        let restarted = machine_status(&MachineView::default(), &first, None, at(9));
+        assert_eq!(restarted.redfish, first.redfish);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod conflicts;
 pub mod counters;
 pub mod facts;
+pub mod health;
 pub mod inputs;
 pub mod machine_status;
 pub mod power;

@@ -311,6 +311,7 @@ impl Writer {
         let view = MachineView {
             power: memory.power.as_ref(),
             trouble: memory.trouble.as_ref(),
+            bmc: memory.bmc_facts(),
             fingerprint: memory.fingerprint.as_deref(),
             target,
             boot: boot.as_ref().map(told_boot),

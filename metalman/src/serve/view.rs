@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     domain::facts,
-    site::Site,
+    site::{MachineMemory, Site},
     store::{Store, TimelineEntry},
     web::{
         Fact, MachineFacts, MachineRow, PastOperation, Power, RunningOperation, SiteView, ViewError,
@@ -75,7 +75,7 @@ impl SiteView for WebView {
         past.sort_by_key(|operation| std::cmp::Reverse(operation.ended_at));
         Some(MachineFacts {
             row: self.row(&machine, &operations),
-            facts: facts_of(&machine),
+            facts: [facts_of(&machine), vitals_of(&self.site.memory(name))].concat(),
             operations: past,
         })
     }
@@ -230,6 +230,65 @@ fn facts_of(machine: &Machine) -> Vec<Fact> {
     let fingerprint = status.redfish.and_then(|redfish| redfish.cert_fingerprint);
     add("BMC certificate", fingerprint);
     facts
+}
+
+/// What was last read of the BMC, in words.
+fn vitals_of(memory: &MachineMemory) -> Vec<Fact> {
+    let Some(read) = &memory.vitals else {
+        return Vec::new();
+    };
+    let vitals = &read.value;
+    let hottest = vitals.sensors.hottest.as_ref().map(|hottest| {
+        let limit = hottest.critical_at;
+        let limit = limit.map_or_else(String::new, |limit| format!(", critical at {limit} °C"));
+        format!("{} {} °C{limit}", hottest.name, hottest.celsius)
+    });
+    let event = vitals.log_head.as_ref().map(|entry| {
+        let severity = entry.severity.as_deref().unwrap_or("event");
+        let at = entry.created.map(|at| at.to_string()).unwrap_or_default();
+        format!("{at} {severity}: {}", entry.message)
+            .trim()
+            .to_owned()
+    });
+    let expiry = vitals
+        .certificate
+        .as_ref()
+        .and_then(|found| found.not_after);
+    let unwell = &vitals.sensors.unwell;
+    let facts = [
+        (
+            "Health",
+            memory
+                .bmc_facts()
+                .health
+                .map(|health| health.as_str().to_owned()),
+        ),
+        ("Not well", (!unwell.is_empty()).then(|| unwell.join(", "))),
+        ("Temperature", hottest),
+        (
+            "Power draw",
+            vitals.sensors.watts.map(|watts| format!("{watts:.0} W")),
+        ),
+        ("System firmware", vitals.bios_version.clone()),
+        ("BMC firmware", vitals.firmware_version.clone()),
+        ("Last BMC event", event),
+        (
+            "BMC sessions",
+            vitals.sessions.map(|count| count.to_string()),
+        ),
+        (
+            "BMC certificate ends",
+            expiry.map(|at| at.strftime("%Y-%m-%d").to_string()),
+        ),
+        ("BMC read at", Some(read.at.to_string())),
+    ];
+    let told = facts.into_iter().filter_map(|(label, value)| {
+        Some(Fact {
+            label: label.to_owned(),
+            value: value?,
+        })
+    });
+    told.collect()
 }
 
 #[cfg(test)]

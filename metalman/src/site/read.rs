@@ -7,8 +7,11 @@ use metalman_api::{machine::Machine, operation::MachineOperation};
 
 use super::{KeptMachine, Site, SiteNode};
 use crate::{
-    bmc::Seen,
-    domain::facts::{BootOverride, NodeSeen, Power, Reading, Trouble},
+    bmc::{Seen, Vitals},
+    domain::{
+        facts::{BootOverride, NodeSeen, Power, Reading, Trouble},
+        health::{BmcFacts, SteadyHealth},
+    },
 };
 
 /// What a BMC call brought.
@@ -31,9 +34,30 @@ pub struct MachineMemory {
     pub trouble: Option<Trouble>,
     /// Leaf certificate of the BMC.
     pub fingerprint: Option<String>,
+    /// Last vitals of the BMC.
+    pub vitals: Option<Reading<Arc<Vitals>>>,
+    /// Their health, steadied.
+    health: SteadyHealth,
 }
 
 impl MachineMemory {
+    /// What a status shows of the BMC.
+    pub fn bmc_facts(&self) -> BmcFacts {
+        let vitals = self.vitals.as_ref().map(|read| &read.value);
+        BmcFacts {
+            health: self.health.shown(),
+            bios_version: vitals.and_then(|vitals| vitals.bios_version.clone()),
+            firmware_version: vitals.and_then(|vitals| vitals.firmware_version.clone()),
+            certificate_ends: vitals.and_then(|vitals| vitals.certificate.as_ref()?.not_after),
+        }
+    }
+
+    pub(super) fn take_vitals(&mut self, vitals: Vitals, at: Timestamp) {
+        self.health.take(vitals.health());
+        let value = Arc::new(vitals);
+        self.vitals = Some(Reading { value, at });
+    }
+
     pub(super) fn take(&mut self, reading: BmcReading, at: Timestamp) {
         match reading {
             BmcReading::Seen(seen) => {

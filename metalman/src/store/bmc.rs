@@ -69,13 +69,19 @@ impl BmcMemory<'_> {
         row.as_ref().map(pin_from_row).transpose()
     }
 
-    /// Forgets a pin: the next certificate is trusted. An operator's decision.
-    pub async fn unpin(&self, address: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM bmc_pins WHERE address = $1")
-            .bind(address)
-            .execute(self.store.pool())
-            .await
-            .map_err(during("bmc_pins.delete"))?;
+    /// Pins this certificate instead of another. An operator's decision.
+    pub async fn pin_anew(&self, pin: &BmcPin) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO bmc_pins (address, fingerprint, pinned_at) VALUES ($1, $2, $3)
+             ON CONFLICT (address) DO UPDATE SET
+                 fingerprint = excluded.fingerprint, pinned_at = excluded.pinned_at",
+        )
+        .bind(&pin.address)
+        .bind(&pin.fingerprint)
+        .bind(pin.pinned_at.as_microsecond())
+        .execute(self.store.pool())
+        .await
+        .map_err(during("bmc_pins.pin_anew"))?;
         Ok(())
     }
 

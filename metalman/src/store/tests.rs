@@ -122,6 +122,7 @@ on_both_databases! {
     permissions::a_boot_is_new_once,
     permissions::a_refused_password_is_remembered_per_version,
     permissions::the_first_certificate_is_pinned,
+    permissions::a_bmc_keeps_its_last_reading,
     observations::a_batch_reaches_every_table,
     observations::the_timeline_pages_back_and_follows,
     observations::the_timeline_keeps_the_newest,

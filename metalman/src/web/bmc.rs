@@ -8,14 +8,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, put};
 use axum::{Extension, Json, Router};
-use redfish::{Consoles, EventLog, IndicatorState};
+use redfish::{Consoles, EventLog, Fingerprint, IndicatorState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{error, info};
 
 use super::auth::Caller;
 use super::problem::Problem;
-use crate::bmc::{AskConsoles, AskLog, BmcDesk, BmcReport, SetIndicator};
+use crate::bmc::{AskConsoles, AskLog, BmcDesk, BmcReport, Certificates, SetIndicator};
 use crate::domain::facts::Trouble;
 use crate::store::{NewAuditEntry, NewTimelineEntry, Observed, Store, TimelineSource};
 
@@ -37,6 +37,10 @@ pub fn routes(desk: BmcDesk, store: Store) -> Router {
         .route("/api/v1/machines/{name}/bmc/sel", get(log))
         .route("/api/v1/machines/{name}/bmc/console", get(consoles))
         .route("/api/v1/machines/{name}/bmc/indicator", put(set_indicator))
+        .route(
+            "/api/v1/machines/{name}/bmc/certificate",
+            get(certificates).put(repin),
+        )
         .with_state(Office { desk, store })
 }
 
@@ -100,6 +104,41 @@ async fn set_indicator(
     let text = format!("indicator set to {state} by {}", caller.user);
     office.tell(&name, text).await;
     Ok(Json(SeenIndicator { is_on }))
+}
+
+async fn certificates(
+    State(office): State<Office>,
+    Path(name): Path<String>,
+) -> Result<Json<Certificates>, Problem> {
+    Ok(Json(office.desk.certificates(&name).await?))
+}
+
+/// The certificate to pin.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WantedCertificate {
+    /// SHA-256 in hex; the BMC must present it now.
+    pub(crate) fingerprint: String,
+}
+
+/// Answers with what was pinned before.
+async fn repin(
+    State(office): State<Office>,
+    Path(name): Path<String>,
+    Extension(caller): Extension<Caller>,
+    wanted: Result<Json<WantedCertificate>, JsonRejection>,
+) -> Result<Json<Certificates>, Problem> {
+    let Json(wanted) = wanted.map_err(unreadable)?;
+    let fingerprint: Fingerprint = wanted.fingerprint.parse().map_err(|error| {
+        let text = format!("fingerprint: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", text)
+    })?;
+    let detail = json!({ "fingerprint": fingerprint.to_string() });
+    office.audit(&caller, "bmc-repin", &name, detail).await?;
+    let before = office.desk.repin(&name, fingerprint).await?;
+    let text = format!("certificate {fingerprint} pinned by {}", caller.user);
+    office.tell(&name, text).await;
+    Ok(Json(before))
 }
 
 impl Office {

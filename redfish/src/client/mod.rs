@@ -125,9 +125,12 @@ impl Client {
     }
 
     /// Trusts the certificate with this fingerprint from now on, instead of what was pinned. The
-    /// session stays on the BMC that was trusted before: the next call logs in anew.
+    /// session is ended where the same BMC is behind it; the next call logs in anew.
     pub async fn repin(&self, fingerprint: Fingerprint) {
         self.transport.repin(fingerprint);
+        if let Err(error) = self.close().await {
+            tracing::debug!(error.reason = error.reason(), "old session not deleted");
+        }
         self.session.forget().await;
     }
 

@@ -78,6 +78,7 @@ impl Client {
             },
             system_id: None,
             pinned: None,
+            trust: metalman::bmc::Trust::FirstUse,
         };
         Self {
             bmcs: Bmcs::new(store, args.connections, clock::now),

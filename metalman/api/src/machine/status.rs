@@ -76,12 +76,25 @@ pub struct SshStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RedfishStatus {
-    /// SHA-256 of the BMC's leaf certificate, pinned on first use.
+    /// SHA-256 of the BMC's leaf certificate, pinned on first use unless `spec.pxe.redfish.tls` says
+    /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_fingerprint: Option<String>,
+    /// End of validity of that certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_not_after: Option<Time>,
     /// Last power state read from the BMC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_state: Option<String>,
+    /// Health of system and BMC, the worse of the two: OK, Warning or Critical.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+    /// Version of the system firmware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bios_version: Option<String>,
+    /// Version of the BMC's firmware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware_version: Option<String>,
 }
 
 /// TPM facts.

@@ -3,6 +3,7 @@
 mod appliance;
 mod commands;
 mod qualify;
+mod repin;
 mod words;
 
 use anyhow::Result;
@@ -18,6 +19,8 @@ pub(super) enum BmcCommand {
     Led(commands::LedArgs),
     /// Print the address of a machine's remote console
     ConsoleUrl(commands::MachineArgs),
+    /// Pin the certificate that a machine's BMC presents now instead of the one that was pinned
+    Repin(repin::RepinArgs),
     /// Examine a BMC, also one of no Machine: what operations need, what it offers
     Qualify(qualify::QualifyArgs),
 }
@@ -30,6 +33,7 @@ pub(super) async fn run(command: BmcCommand) -> Result<()> {
         BmcCommand::Sel(args) => commands::sel(args).await,
         BmcCommand::Led(args) => commands::led(args).await,
         BmcCommand::ConsoleUrl(args) => commands::console_url(args).await,
+        BmcCommand::Repin(args) => repin::run(args).await,
         BmcCommand::Qualify(args) => qualify::run(args).await,
     }
 }

@@ -4,7 +4,8 @@ use futures::future::join_all;
 
 use super::at;
 use crate::store::{
-    BmcPin, BootSighting, ClaimOutcome, NewCapability, NewToken, RefusedCredential, Store,
+    BmcPin, BmcReadingRow, BootSighting, ClaimOutcome, NewCapability, NewToken, RefusedCredential,
+    Store,
 };
 
 fn token(token: &str, expires_at: i64) -> NewToken {
@@ -226,6 +227,20 @@ pub(super) async fn the_first_certificate_is_pinned(store: &Store) {
     };
     assert_eq!(bmc.pin_first(&pin("aa")).await.expect("pins"), pin("aa"));
     assert_eq!(bmc.pin_first(&pin("bb")).await.expect("pins"), pin("aa"));
-    bmc.unpin("10.77.1.1").await.expect("unpins");
-    assert_eq!(bmc.pin_first(&pin("bb")).await.expect("pins"), pin("bb"));
+    bmc.pin_anew(&pin("bb")).await.expect("pins");
+    assert_eq!(bmc.pin_first(&pin("cc")).await.expect("pins"), pin("bb"));
+}
+
+pub(super) async fn a_bmc_keeps_its_last_reading(store: &Store) {
+    let readings = store.bmc_readings();
+    let row = |machine: &str, second, health: &str| BmcReadingRow {
+        machine: machine.into(),
+        read_at: at(second),
+        body: serde_json::json!({ "system_health": health }),
+    };
+    for row in [row("b", 1, "OK"), row("a", 2, "OK"), row("b", 3, "Warning")] {
+        readings.put(&row).await.expect("kept");
+    }
+    let all = readings.all().await.expect("lists");
+    assert_eq!(all, [row("a", 2, "OK"), row("b", 3, "Warning")]);
 }
