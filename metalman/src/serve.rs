@@ -105,7 +105,7 @@ pub async fn run(config: Config) -> Result<()> {
         store: store.clone(),
         images: images.clone(),
         default_netboot_image: config.default_netboot_image.clone(),
-        serve_url: server.http_url.clone(),
+        serve_url: server.http_url.as_str().into(),
         cache: BootCache::default(),
         boot_url: boot_tls::boot_url(&config, &place, &server),
     };

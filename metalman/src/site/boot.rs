@@ -45,7 +45,7 @@ pub struct BootView {
     /// Netboot image of machines that name none.
     pub default_netboot_image: Option<String>,
     /// URL of the HTTP server as hosts reach it.
-    pub serve_url: String,
+    pub serve_url: Arc<str>,
     /// URL firmware is told for UEFI HTTP boot; https when the operator says so.
     pub boot_url: String,
     /// What the last snapshot was made of; begins empty.
@@ -293,7 +293,7 @@ impl BootView {
 #[derive(Debug)]
 struct MachineExtra {
     site: Arc<Site>,
-    serve_url: String,
+    serve_url: Arc<str>,
     machine: Arc<KeptMachine>,
 }
 
@@ -303,7 +303,7 @@ impl ExtraContext for MachineExtra {
             status: None,
             ..machine.as_ref().clone()
         });
-        json!({ "site": self.site.name(), "serve_url": self.serve_url, "machine": machine })
+        json!({ "site": self.site.name(), "serve_url": &*self.serve_url, "machine": machine })
     }
 }
 

@@ -24,9 +24,10 @@ const POSTGRES_CONNECTIONS: u32 = 8;
 /// Connections to SQLite: one writer at a time, a few readers beside it.
 const SQLITE_CONNECTIONS: u32 = 4;
 
-/// Settings of every SQLite connection; `busy_timeout` is in milliseconds.
+/// Settings of every SQLite connection; `busy_timeout` is in milliseconds, a negative `cache_size`
+/// in KiB. Pages are in the kernel's cache anyway.
 const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-    PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = ON";
+    PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = ON; PRAGMA cache_size = -768";
 
 pub(super) type Tx = Transaction<'static, Any>;
 
