@@ -4,6 +4,7 @@
 //! must be the machine's too; no header counts. Invariant: a handler records facts and never
 //! moves an operation.
 
+mod agent;
 mod plan;
 mod seed;
 
@@ -22,13 +23,14 @@ use axum::{
     routing::post,
 };
 use metalman_api::{
-    install::{BootReport, InstallClaim, InstallReport, InstallStage, Refusal},
+    install::{BootReport, InstallClaim, InstallReport, InstallStage, Refusal, SeedFile},
     machine::Machine,
 };
 use serde::Deserialize;
 use serde_json::json;
 use tracing::{info, warn};
 
+pub use agent::AgentApi;
 pub use plan::Planner;
 
 use crate::{
@@ -56,6 +58,8 @@ pub struct Callbacks {
     pub store: Store,
     /// Makes install plans.
     pub planner: Arc<Planner>,
+    /// How agents reach the embedded API; `None` with a cluster.
+    pub agents: Option<AgentApi>,
     /// Last report per token, for the timeline.
     pub last: Arc<Mutex<HashMap<String, InstallReport>>>,
 }
@@ -161,7 +165,11 @@ async fn claim(
         .boots()
         .mint_capability(&capability, now)
         .await?;
-    let plan = callbacks
+    let kubeconfig = match &callbacks.agents {
+        Some(api) => api.mint(&callbacks.store, &machine, &token, now).await?,
+        None => None,
+    };
+    let mut plan = callbacks
         .planner
         .plan(&machine, boot, &token, &operation, &capability.capability)
         .await
@@ -172,6 +180,11 @@ async fn claim(
                 trouble.message,
             )
         })?;
+    plan.files.extend(kubeconfig.map(|content| SeedFile {
+        path: agent::KUBECONFIG_PATH.to_owned(),
+        mode: 0o600,
+        content,
+    }));
     if first {
         info!(machine.id = %token.machine, operation, "installer claimed its token");
         let observed = timeline::install_claimed(&token.machine, &operation, now, &claim);
@@ -231,6 +244,10 @@ async fn report(
             .store
             .install_tokens()
             .consume(&token, now)
+            .await?;
+        let tokens = callbacks.store.api_tokens();
+        tokens
+            .supersede_agent(&found.machine, &found.operation_uid, now)
             .await?;
     }
     Ok(StatusCode::NO_CONTENT)

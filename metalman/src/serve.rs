@@ -40,7 +40,7 @@ use self::{
 };
 use crate::{
     bmc::{BmcDesk, Bmcs, Poller, Rounds},
-    callbacks::{self, Callbacks, Planner},
+    callbacks::{self, AgentApi, Callbacks, Planner},
     clock,
     config::Config,
     domain::Limits,
@@ -159,6 +159,7 @@ pub async fn run(config: Config) -> Result<()> {
         recorder,
         directory,
         client: cluster.client.clone(),
+        agents: cluster.agents.clone(),
         http_tls,
     };
     parts.start_boot_services(&mut supervisor, &readiness, sockets, server);
@@ -205,6 +206,7 @@ struct Parts {
     recorder: Recorder,
     directory: Arc<dyn BootDirectory>,
     client: Client,
+    agents: Option<AgentApi>,
     secrets: Secrets,
     desk: BmcDesk,
     http_tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
@@ -245,6 +247,7 @@ impl Parts {
             site: self.site.clone(),
             store: self.store.clone(),
             planner: Arc::new(planner),
+            agents: self.agents.clone(),
             last: Arc::default(),
         });
         let http = BootServer::new(

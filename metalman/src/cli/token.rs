@@ -16,7 +16,7 @@ use crate::{
     clock,
     config::{Config, ConfigArgs, WireConfig},
     serve,
-    standalone::{access, identity::write_private},
+    standalone::{access, identity::write_private, kubeconfig::kubeconfig_text},
     store::{ApiToken, Store, TokenRole},
 };
 
@@ -157,7 +157,7 @@ async fn create(args: CreateArgs) -> Result<String> {
     let Some((path, kubeconfig)) = args.kubeconfig.zip(kubeconfig) else {
         return Ok(format!("{token}\n"));
     };
-    let text = as_text(with_token(kubeconfig, &args.name, &token))?;
+    let text = kubeconfig_text(&with_token(kubeconfig, &args.name, &token));
     write_private(&path, &text).with_context(|| format!("write {}", path.display()))?;
     Ok(format!("wrote {}\n", path.display()))
 }
@@ -187,13 +187,6 @@ fn with_token(mut kubeconfig: Kubeconfig, name: &str, token: &str) -> Kubeconfig
         }
     }
     kubeconfig
-}
-
-/// JSON, which is YAML too; secrets do not serialise by themselves.
-fn as_text(kubeconfig: Kubeconfig) -> Result<String> {
-    Ok(serde_json::to_string_pretty(
-        &crate::standalone::api::kubeconfig_value(&kubeconfig),
-    )?)
 }
 
 /// A user name: what can stand in a log line and a file name.

@@ -9,8 +9,8 @@ use url::Url;
 
 use super::{
     checked::{
-        BmcConfig, ClusterConfig, Config, DatabaseConfig, DhcpMode, HttpTlsConfig, LogConfig,
-        OperationConfig,
+        ApiSettings, BmcConfig, ClusterConfig, Config, DatabaseConfig, DhcpMode, HttpTlsConfig,
+        LogConfig, OperationConfig,
     },
     images::images,
     problem::Problems,
@@ -18,9 +18,12 @@ use super::{
         address, addresses, count, domain, duration, folder, https_url, port, sbat_level,
         serve_url, site,
     },
-    wire::{WireBmc, WireConfig, WireDhcp, WireHttp, WireOperation, defaults},
+    wire::{WireApi, WireBmc, WireConfig, WireDhcp, WireHttp, WireOperation, defaults},
 };
-use crate::telemetry::{self, LogFormat};
+use crate::{
+    standalone::http::Quota,
+    telemetry::{self, LogFormat},
+};
 
 impl TryFrom<WireConfig> for Config {
     type Error = Problems;
@@ -38,6 +41,7 @@ impl TryFrom<WireConfig> for Config {
             site: site(p, wire.site.as_deref().unwrap_or_default()),
             cache_dir,
             cluster: cluster(p, &wire),
+            api: api(p, &wire.api),
             apiserver_url: wire.apiserver_url.as_deref().and_then(|u| https_url(p, u)),
             bind_address: address(p, wire.bind_address.as_deref().unwrap_or_default()),
             serve_url: wire.serve_url.as_deref().and_then(|u| serve_url(p, u)),
@@ -135,6 +139,33 @@ fn http_tls(p: &mut Problems, wire: &WireHttp) -> Option<HttpTlsConfig> {
         p.add("http.tls_boot", "true", problem, "set http.tls_port");
     }
     None
+}
+
+fn api(p: &mut Problems, wire: &WireApi) -> ApiSettings {
+    ApiSettings {
+        event_ttl: duration(
+            p,
+            "api.event_ttl",
+            wire.event_ttl.as_deref(),
+            Duration::from_mins(1)..=Duration::from_hours(31 * 24),
+        ),
+        quota: Quota {
+            rate: count(
+                p,
+                "api.requests_per_second",
+                wire.requests_per_second,
+                1..=100_000,
+            ),
+            burst: count(p, "api.request_burst", wire.request_burst, 1..=100_000),
+            watches_per_user: count(
+                p,
+                "api.watches_per_user",
+                wire.watches_per_user,
+                1..=100_000,
+            ),
+            watches: count(p, "api.watches", wire.watches, 1..=100_000),
+        },
+    }
 }
 
 fn cluster(p: &mut Problems, wire: &WireConfig) -> ClusterConfig {

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::images::ImagesConfig;
-use crate::telemetry::LogFormat;
+use crate::{standalone::http::Quota, telemetry::LogFormat};
 
 /// The checked configuration.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Config {
     pub cache_dir: PathBuf,
     /// Which API server the appliance works with.
     pub cluster: ClusterConfig,
+    /// Limits of the embedded API.
+    pub api: ApiSettings,
     /// URL of the API server as hosts reach it, where it differs from what the cluster says.
     pub apiserver_url: Option<Url>,
     /// Address everything listens on; unspecified means all.
@@ -85,6 +87,15 @@ pub enum ClusterConfig {
     Kubeconfig(PathBuf),
     /// In-cluster credentials, else the usual kubeconfig of the user.
     Inferred,
+}
+
+/// Limits of the embedded API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApiSettings {
+    /// How long Events are kept after their last write.
+    pub event_ttl: Duration,
+    /// What one user may ask.
+    pub quota: Quota,
 }
 
 /// How DHCP requests reach us.

@@ -20,8 +20,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub use checked::{
-    BmcConfig, ClusterConfig, Config, DatabaseConfig, DhcpMode, HttpTlsConfig, LogConfig,
-    OperationConfig,
+    ApiSettings, BmcConfig, ClusterConfig, Config, DatabaseConfig, DhcpMode, HttpTlsConfig,
+    LogConfig, OperationConfig,
 };
 pub use example::{describe_defaults, example};
 pub use images::ImagesConfig;

@@ -211,6 +211,22 @@ WireApi {
     /// TCP port of the embedded API (TLS); only used in standalone mode
     #[arg(long = "api-port", id = "api.port", value_name = "PORT")]
     port: i64,
+    /// How long Events are kept after their last change; only in standalone mode
+    #[arg(long = "api-event-ttl", id = "api.event_ttl", value_name = "DURATION")]
+    event_ttl: String,
+    /// Requests per second that one user of the embedded API may make at length; more are answered
+    /// 429. Administrators, and so the appliance itself, are not counted
+    #[arg(long = "api-requests-per-second", id = "api.requests_per_second", value_name = "COUNT")]
+    requests_per_second: i64,
+    /// Requests that one user of the embedded API may make at once
+    #[arg(long = "api-request-burst", id = "api.request_burst", value_name = "COUNT")]
+    request_burst: i64,
+    /// Watches that one user of the embedded API may have open; administrators are not counted
+    #[arg(long = "api-watches-per-user", id = "api.watches_per_user", value_name = "COUNT")]
+    watches_per_user: i64,
+    /// Watches of all users of the embedded API together; administrators are not counted
+    #[arg(long = "api-watches", id = "api.watches", value_name = "COUNT")]
+    watches: i64,
 }}
 
 table! {
@@ -366,7 +382,14 @@ pub(super) fn defaults() -> WireConfig {
             ..WireHttp::default()
         },
         health: WireHealth { port: Some(8081) },
-        api: WireApi { port: Some(6443) },
+        api: WireApi {
+            port: Some(6443),
+            event_ttl: Some("1h".to_owned()),
+            requests_per_second: Some(50),
+            request_burst: Some(300),
+            watches_per_user: Some(100),
+            watches: Some(4096),
+        },
         web: WireWeb { port: Some(8443) },
         bmc: WireBmc {
             poll_interval: Some("60s".to_owned()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
+use jiff::SignedDuration;
 use kube::{
     Client,
     config::{KubeConfigOptions, Kubeconfig},
@@ -15,6 +16,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{address::Place, boot_tls, listen::ListenError, review::ClusterTokens};
 use crate::{
+    callbacks::AgentApi,
     clock,
     config::{ClusterConfig, Config},
     standalone::{
@@ -32,6 +34,8 @@ pub(super) struct Cluster {
     pub(super) client: Client,
     /// Decides who may look at the web page.
     pub(super) tokens: Arc<dyn TokenCheck>,
+    /// How agents reach the embedded API, where it is that.
+    pub(super) agents: Option<AgentApi>,
     /// Certificate of the web page; may be replaced while it runs.
     pub(super) tls: Arc<ArcSwap<ServerConfig>>,
 }
@@ -76,6 +80,8 @@ async fn embed(
     settings.sans.push(place.address.to_string());
     settings.sans.push(boot_tls::host(config, place));
     settings.sans.dedup();
+    settings.quota = config.api.quota;
+    settings.event_ttl = SignedDuration::try_from(config.api.event_ttl)?;
     let api = Api::open(store, settings)
         .await
         .map_err(|failure| match failure {
@@ -106,12 +112,20 @@ async fn embed(
         .context("make a client for the embedded API")?;
     // The same way as with a cluster: a TokenReview, then what the user may see.
     let tokens = Arc::new(ClusterTokens::new(client.clone()));
+    let agents = AgentApi {
+        url: config
+            .apiserver_url
+            .as_ref()
+            .map_or(url, ToString::to_string),
+        ca_pem: api.ca_pem().to_owned(),
+    };
     let tls = api.tls();
     let stop = supervisor.foundation_stop_token();
     supervisor.start_foundation("embedded API", async move { Ok(api.run(stop).await?) });
     Ok(Cluster {
         client,
         tokens,
+        agents: Some(agents),
         tls,
     })
 }
@@ -133,6 +147,7 @@ fn remote(config: &Config, place: &Place, found: kube::Config) -> Result<Cluster
     Ok(Cluster {
         client,
         tokens,
+        agents: None,
         tls: Arc::new(ArcSwap::from_pointee(tls)),
     })
 }

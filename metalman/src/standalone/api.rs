@@ -8,25 +8,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use base64::Engine as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::config::{
-    AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
-};
+use kube::config::Kubeconfig;
 use rustls::ServerConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
+use super::audit::{Audit, AuditTask};
+use super::collector::Collector;
 use super::core::{EVENT_SLOT, NAMESPACES};
 use super::fields::Fields as _;
-use super::http::{Limits, Server, router, serve};
+use super::http::{Limits, Meter, Quota, Server, router, serve};
 use super::hub::{Hub, Key, Packers};
 use super::identity::{Identity, IdentityError, write_private};
+use super::kubeconfig::{kubeconfig, kubeconfig_text};
 use super::ops::{self, Target, WriteOptions};
 use super::resource::{BadResource, Catalog};
 use super::storage::{Storage, StorageError};
@@ -34,9 +33,7 @@ use super::strategy::{Door, UnknownFields};
 use super::writer::{Reply, Submitter, Writer};
 use crate::store::{Store, StoreError};
 
-/// How long Events are kept after their last write.
-const EVENT_TTL: SignedDuration = SignedDuration::from_hours(24);
-const EXPIRY_PERIOD: Duration = Duration::from_secs(300);
+const EXPIRY_PERIOD: Duration = Duration::from_secs(60);
 /// How long tokens are listed after they stopped to work.
 const TOKENS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How soon a token made or revoked by another process counts.
@@ -56,8 +53,10 @@ pub struct ApiConfig {
     pub crds: Vec<CustomResourceDefinition>,
     /// Open connections.
     pub max_connections: usize,
-    /// Open watches.
-    pub max_watches: usize,
+    /// What one user may ask.
+    pub quota: Quota,
+    /// How long Events are kept after their last write.
+    pub event_ttl: SignedDuration,
     /// Clock.
     pub clock: fn() -> Timestamp,
 }
@@ -71,7 +70,13 @@ impl ApiConfig {
             sans: Vec::new(),
             crds: metalman_api::crd::all(),
             max_connections: 2048,
-            max_watches: 4096,
+            quota: Quota {
+                rate: 50,
+                burst: 300,
+                watches_per_user: 100,
+                watches: 4096,
+            },
+            event_ttl: SignedDuration::from_hours(1),
             clock: crate::clock::now,
         }
     }
@@ -119,9 +124,10 @@ pub struct Api {
     submitter: Submitter,
     access: Access,
     store: Store,
-    watchers: Arc<Semaphore>,
+    meter: Arc<Meter>,
+    audit: Audit,
     watch_end: CancellationToken,
-    once: Mutex<Option<(Writer, TcpListener)>>,
+    once: Mutex<Option<(Writer, AuditTask, TcpListener)>>,
 }
 
 impl Api {
@@ -136,6 +142,7 @@ impl Api {
         let packers = Packers::new(catalog.slots());
         let loaded = storage.load(&packers).await.map_err(ApiFailure::Storage)?;
         let hub = Arc::new(Hub::new(packers, loaded));
+        let (audit, audit_task) = Audit::new(store.clone());
         let (writer, submitter) = Writer::new(Arc::clone(&hub), storage, config.clock);
         let names = certificate_names(&config);
         let identity = Identity::open(&config.state_dir, &names, (config.clock)())
@@ -159,9 +166,10 @@ impl Api {
             submitter,
             access,
             store: store.clone(),
-            watchers: Arc::new(Semaphore::new(config.max_watches)),
+            meter: Arc::new(Meter::new(config.quota)),
+            audit,
             watch_end: CancellationToken::new(),
-            once: Mutex::new(Some((writer, listener))),
+            once: Mutex::new(Some((writer, audit_task, listener))),
             config,
         })
     }
@@ -194,40 +202,8 @@ impl Api {
 
     /// The administrator's kubeconfig for clients that reach the API at `server_url`.
     pub fn kubeconfig_for(&self, server_url: &str) -> Kubeconfig {
-        let name = "metalman".to_owned();
-        let ca = base64::engine::general_purpose::STANDARD.encode(&self.identity.ca_pem);
-        Kubeconfig {
-            kind: Some("Config".to_owned()),
-            api_version: Some("v1".to_owned()),
-            clusters: vec![NamedCluster {
-                name: name.clone(),
-                cluster: Some(Cluster {
-                    server: Some(server_url.to_owned()),
-                    certificate_authority_data: Some(ca),
-                    ..Cluster::default()
-                }),
-                ..NamedCluster::default()
-            }],
-            auth_infos: vec![NamedAuthInfo {
-                name: "admin".to_owned(),
-                auth_info: Some(AuthInfo {
-                    token: Some(self.identity.admin_token.clone()),
-                    ..AuthInfo::default()
-                }),
-                ..NamedAuthInfo::default()
-            }],
-            contexts: vec![NamedContext {
-                name: name.clone(),
-                context: Some(Context {
-                    cluster: name.clone(),
-                    user: Some("admin".to_owned()),
-                    ..Context::default()
-                }),
-                ..NamedContext::default()
-            }],
-            current_context: Some(name),
-            ..Kubeconfig::default()
-        }
+        let token = self.identity.admin_token.clone();
+        kubeconfig(server_url, &self.identity.ca_pem, "admin", token)
     }
 
     /// Writes the administrator's kubeconfig, mode 0600.
@@ -235,10 +211,7 @@ impl Api {
     /// # Errors
     /// The file cannot be written.
     pub fn write_kubeconfig(&self, path: &Path, server_url: &str) -> Result<(), IdentityError> {
-        let config = kubeconfig_value(&self.kubeconfig_for(server_url));
-        // JSON is YAML, and kubectl reads it.
-        let text = serde_json::to_string_pretty(&config).unwrap_or_default();
-        write_private(path, &text)
+        write_private(path, &kubeconfig_text(&self.kubeconfig_for(server_url)))
     }
 
     /// The router, for serving in another way than [`Api::run`] or for tests.
@@ -272,7 +245,8 @@ impl Api {
             hub: Arc::clone(&self.hub),
             writer: self.submitter.clone(),
             access: self.access(),
-            watchers: Arc::clone(&self.watchers),
+            meter: Arc::clone(&self.meter),
+            audit: self.audit.clone(),
             shutdown: self.watch_end.clone(),
             clock: self.config.clock,
         }
@@ -288,7 +262,7 @@ impl Api {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let (writer, listener) = once.ok_or(ApiFailure::RunTwice)?;
+        let (writer, audit_task, listener) = once.ok_or(ApiFailure::RunTwice)?;
         let tls = Arc::clone(&self.tls);
         let limits = Limits {
             connections: self.config.max_connections,
@@ -312,7 +286,15 @@ impl Api {
             for name in NAMESPACES {
                 self.ensure_namespace(name).await;
             }
-            tokio::join!(serving, stopping, self.keep_house(&shutdown, &tls));
+            let auditing = audit_task.run(shutdown.clone());
+            let collector = Collector {
+                catalog: Arc::clone(&self.catalog),
+                hub: Arc::clone(&self.hub),
+                writer: self.submitter.clone(),
+            };
+            let collecting = collector.run(shutdown.clone());
+            let house = self.keep_house(&shutdown, &tls);
+            tokio::join!(serving, stopping, auditing, collecting, house);
         };
         tracing::info!(address = %self.address, version = self.hub.version(), "serving the API");
         let mut writing = std::pin::pin!(writer.run());
@@ -403,8 +385,9 @@ impl Api {
     }
 
     async fn expire_events(&self) {
-        let removed = self.submitter.submit(|tx| {
-            let oldest = tx.now - EVENT_TTL;
+        let ttl = self.config.event_ttl;
+        let removed = self.submitter.submit(move |tx| {
+            let oldest = tx.now - ttl;
             let all = tx.list(EVENT_SLOT, None);
             let old: Vec<_> = all.into_iter().filter(|e| e.written_at < oldest).collect();
             for event in &old {
@@ -456,18 +439,6 @@ fn machine_uid(catalog: &Catalog, hub: &Hub, name: &str) -> Option<String> {
     };
     let machine = hub.get(&key)?.value();
     Some(machine.at("metadata").at("uid").as_str()?.to_owned())
-}
-
-/// A kubeconfig with its tokens, which do not serialise by themselves.
-pub fn kubeconfig_value(kubeconfig: &Kubeconfig) -> Value {
-    let mut value = json!(kubeconfig);
-    let users = kubeconfig.auth_infos.iter().map(|user| {
-        let info = user.auth_info.as_ref();
-        let token = info.and_then(|info| info.token.as_ref());
-        json!({"name": user.name, "user": {"token": token.map(|t| t.expose_secret())}})
-    });
-    value.set("users", users.collect());
-    value
 }
 
 fn certificate_names(config: &ApiConfig) -> Vec<String> {

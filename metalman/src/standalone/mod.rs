@@ -7,7 +7,7 @@
 //!
 //! Known differences from the real server:
 //! - Other groups and kinds answer 404; CRDs themselves are not served, no `/openapi/v2` (kubectl
-//!   before 1.25 needs `--validate=false`), no scale subresource, no owner garbage collection yet.
+//!   before 1.25 needs `--validate=false`), no scale subresource.
 //! - Four fixed roles instead of RBAC objects: see [`access`].
 //! - Bodies are JSON or YAML; protobuf is read for what `kubectl create` sends, never written.
 //! - CEL: dates are strings, there is no cost limit, Kubernetes' own libraries (`url`, `quantity`,
@@ -21,6 +21,8 @@
 pub mod access;
 pub mod api;
 pub mod apply;
+pub mod audit;
+pub mod collector;
 pub mod core;
 pub mod event_view;
 pub mod fields;
@@ -28,6 +30,7 @@ pub mod http;
 pub mod hub;
 pub mod identity;
 pub mod jsonpath;
+pub mod kubeconfig;
 pub mod meta;
 pub mod ops;
 pub mod patch;

@@ -5,6 +5,7 @@
 //! `reason` and a `code` that agree.
 
 use std::fmt;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -296,13 +297,20 @@ impl ApiError {
 
     /// 429 when a limit of the server is reached.
     pub fn too_many_requests(what: &str) -> Self {
+        Self::too_many_requests_for(what, Duration::from_secs(1))
+    }
+
+    /// 429 until `wait` has passed; told in whole seconds, at least one.
+    pub fn too_many_requests_for(what: &str, wait: Duration) -> Self {
         let message = format!("too many {what}, please try again later");
-        Self::new(
-            429,
-            "TooManyRequests",
-            message,
-            json!({"retryAfterSeconds": 1}),
-        )
+        let seconds = wait.as_secs_f64().ceil().max(1.0);
+        let details = json!({"retryAfterSeconds": Duration::from_secs_f64(seconds).as_secs()});
+        Self::new(429, "TooManyRequests", message, details)
+    }
+
+    /// Seconds to wait before the next try, where they are told.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.details.at("retryAfterSeconds").as_u64()
     }
 
     /// 500. The cause goes to the log, not to the client.
@@ -352,14 +360,15 @@ impl std::error::Error for ApiError {}
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let seconds = self.retry_after().filter(|_| self.code == 429);
         let mut response = (code, self.to_value().to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        if self.code == 429 {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = seconds {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

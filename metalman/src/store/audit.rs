@@ -1,4 +1,5 @@
-//! Who caused what. Append only: nothing in this program changes or deletes an entry.
+//! Who caused what. Nothing in this program changes an entry; the oldest are forgotten when there are
+//! too many.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -49,22 +50,42 @@ impl Store {
 impl AuditLog<'_> {
     /// Writes one entry.
     pub async fn append(&self, entry: &NewAuditEntry) -> Result<(), StoreError> {
+        self.append_all(std::slice::from_ref(entry)).await
+    }
+
+    /// Writes entries in one transaction, in this order.
+    pub async fn append_all(&self, entries: &[NewAuditEntry]) -> Result<(), StoreError> {
         let mut tx = self.store.begin("audit.append").await?;
-        let id = ids::take(&mut tx, 1).await?;
-        sqlx::query(
-            "INSERT INTO audit (id, at, actor, action, object, detail)
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(id)
-        .bind(entry.at.as_microsecond())
-        .bind(&entry.actor)
-        .bind(&entry.action)
-        .bind(&entry.object)
-        .bind(entry.detail.to_string())
-        .execute(&mut *tx)
-        .await
-        .map_err(during("audit.append"))?;
+        let first = ids::take(&mut tx, entries.len()).await?;
+        for (id, entry) in (first..).zip(entries) {
+            sqlx::query(
+                "INSERT INTO audit (id, at, actor, action, object, detail)
+                 VALUES ($1, $2, $3, $4, $5, $6)",
+            )
+            .bind(id)
+            .bind(entry.at.as_microsecond())
+            .bind(&entry.actor)
+            .bind(&entry.action)
+            .bind(&entry.object)
+            .bind(entry.detail.to_string())
+            .execute(&mut *tx)
+            .await
+            .map_err(during("audit.append"))?;
+        }
         commit(tx, "audit.append").await
+    }
+
+    /// Forgets all but the newest `keep` entries.
+    pub async fn prune(&self, keep: u32) -> Result<(), StoreError> {
+        sqlx::query(
+            "DELETE FROM audit WHERE id <= (
+                 SELECT id FROM audit ORDER BY id DESC LIMIT 1 OFFSET $1)",
+        )
+        .bind(i64::from(keep))
+        .execute(self.store.pool())
+        .await
+        .map_err(during("audit.prune"))?;
+        Ok(())
     }
 
     /// Up to `limit` entries, newest first; `before_id` pages back.

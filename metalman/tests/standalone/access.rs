@@ -350,3 +350,91 @@ async fn tokens_end_with_revocation_and_with_their_machine() {
     );
     site.running.stop().await;
 }
+
+#[tokio::test]
+async fn one_user_cannot_starve_the_others() {
+    let running = Running::start_with(|config| {
+        config.quota.rate = 1;
+        config.quota.burst = 5;
+        config.quota.watches_per_user = 2;
+    })
+    .await;
+    let (vera, viktor) = (
+        running.user("vera", TokenRole::Viewer).await,
+        running.user("viktor", TokenRole::Viewer).await,
+    );
+    let raw = |kubeconfig: &kube::config::Kubeconfig| {
+        let user = kubeconfig.auth_infos[0].auth_info.as_ref().unwrap();
+        use secrecy::ExposeSecret as _;
+        user.token.as_ref().unwrap().expose_secret().to_owned()
+    };
+    let client = reqwest::Client::builder()
+        .tls_danger_accept_invalid_certs(true)
+        .build()
+        .unwrap();
+    let ask = async |token: &str, path: &str| {
+        let url = format!("{}{path}", running.api.local_url());
+        client.get(url).bearer_auth(token).send().await.unwrap()
+    };
+    let path = "/apis/unbounded-cloud.io/v1alpha3/machines";
+    let mut watches = Vec::new();
+    for expected in [200, 200, 429] {
+        let answer = ask(&raw(&vera), &format!("{path}?watch=1")).await;
+        assert_eq!(answer.status(), expected);
+        watches.push(answer);
+    }
+    let mut refused = None;
+    for _ in 0..20 {
+        let answer = ask(&raw(&vera), path).await;
+        if answer.status() == 429 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("a 429 after the burst");
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let status: serde_json::Value = refused.json().await.unwrap();
+    assert_eq!(status["reason"], "TooManyRequests");
+    assert_eq!(status["details"]["retryAfterSeconds"], 1);
+    assert_eq!(
+        ask(&raw(&viktor), path).await.status(),
+        200,
+        "others are served"
+    );
+    for _ in 0..30 {
+        let machines: Api<Machine> = Api::all(running.client().await);
+        machines.list(&ListParams::default()).await.unwrap();
+    }
+    drop(watches);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn writes_are_in_the_audit_log_with_their_outcome() {
+    let site = Site::start().await;
+    let viewer = site.user("vera", TokenRole::Viewer).await;
+    let machines: Api<Machine> = Api::all(viewer);
+    assert_eq!(
+        refused(machines.delete("node-1", &DeleteParams::default()).await).0,
+        403
+    );
+    let store = site.running.store.clone();
+    site.running.stop().await;
+    let kept = store.audit().list(None, 100).await.unwrap();
+    let lines: Vec<_> = kept
+        .iter()
+        .map(|e| format!("{} {} {} {}", e.actor, e.action, e.object, e.detail["code"]))
+        .collect();
+    for line in [
+        "vera delete machines.unbounded-cloud.io node-1 403",
+        "admin create machines.unbounded-cloud.io node-1 201",
+        "admin create secrets default bmc 201",
+    ] {
+        assert!(lines.iter().any(|l| l == line), "{line}: {lines:#?}");
+    }
+    assert!(
+        !kept
+            .iter()
+            .any(|e| e.detail.to_string().contains("stringData"))
+    );
+}

@@ -58,12 +58,28 @@ impl Running {
         Some(Self::start_at(tempfile::tempdir().unwrap(), url.into()).await)
     }
 
+    /// On SQLite, with other settings.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut ApiConfig)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("metalman.db").display());
+        Self::start_changed(directory, url, change).await
+    }
+
     async fn start_at(directory: TempDir, url: String) -> Self {
+        Self::start_changed(directory, url, |_| {}).await
+    }
+
+    async fn start_changed(
+        directory: TempDir,
+        url: String,
+        change: impl FnOnce(&mut ApiConfig),
+    ) -> Self {
         // Whoever comes first installs it for all.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let store = Store::open(&url).await.unwrap();
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let config = ApiConfig::new(directory.path().join("api"), bind);
+        let mut config = ApiConfig::new(directory.path().join("api"), bind);
+        change(&mut config);
         let api = Arc::new(Api::open(&store, config).await.unwrap());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn({

@@ -428,7 +428,7 @@ async fn can_i_and_refusals_of_roles() {
         .running
         .user("vera", metalman::store::TokenRole::Viewer)
         .await;
-    let text = metalman::standalone::api::kubeconfig_value(&viewer).to_string();
+    let text = metalman::standalone::kubeconfig::kubeconfig_value(&viewer).to_string();
     kubectl.kubeconfig = kubectl.file("viewer.kubeconfig", &text).into();
     assert!(
         kubectl

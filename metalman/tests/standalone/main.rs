@@ -2,6 +2,9 @@
 
 #[cfg(test)]
 mod access;
+#[cfg(test)]
+mod collector;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod kube_client;

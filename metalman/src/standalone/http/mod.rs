@@ -2,7 +2,9 @@
 //! writes. It decides nothing about objects.
 
 mod access;
+mod audit;
 mod discovery;
+mod meter;
 mod negotiate;
 mod openapi;
 mod protobuf;
@@ -13,5 +15,6 @@ mod tls;
 mod watch;
 mod write;
 
+pub use meter::{Meter, Quota};
 pub use router::{Server, router};
 pub use tls::{Limits, serve};

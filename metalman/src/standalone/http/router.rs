@@ -14,15 +14,16 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::access::{self as gate, authenticate, authorize, authorize_path};
+use super::meter::Meter;
 use super::negotiate::Shape;
 use super::request::{ListOptions, Location, Query};
-use super::{discovery, openapi, read, watch, write};
+use super::{audit, discovery, openapi, read, watch, write};
 use crate::standalone::access::{self, Access, Asked, Attributes, REVIEWS, User, Verb};
-use crate::standalone::fields::Fields as _;
+use crate::standalone::audit::Audit;
 use crate::standalone::hub::{Hub, News};
 use crate::standalone::resource::Catalog;
 use crate::standalone::status::ApiError;
@@ -42,8 +43,10 @@ pub struct Server {
     pub writer: Submitter,
     /// Who may ask.
     pub access: Access,
-    /// One permit per watcher.
-    pub watchers: Arc<Semaphore>,
+    /// What each user may ask.
+    pub meter: Arc<Meter>,
+    /// Where writes are noted.
+    pub audit: Audit,
     /// Ends the watches.
     pub shutdown: CancellationToken,
     /// Clock.
@@ -117,6 +120,7 @@ async fn route(server: &Server, parts: &Parts, body: Body) -> Result<Response, A
         _ => {}
     }
     let user = authenticate(&server.access, &parts.headers)?;
+    server.meter.request(&user, Instant::now())?;
     let query = Query::parse(parts.uri.query());
     let Some(location) = Location::parse(&server.catalog, &path) else {
         if parts.method == Method::POST && REVIEWS.iter().any(|(review, _)| *review == path) {
@@ -128,20 +132,26 @@ async fn route(server: &Server, parts: &Parts, body: Body) -> Result<Response, A
             .flatten();
         return found.ok_or_else(ApiError::no_such_resource);
     };
-    authorize(server, &user, parts.method.as_str(), &location, &query)?;
+    let allowed = authorize(server, &user, parts.method.as_str(), &location, &query);
     if parts.method == Method::GET {
-        return get(server, &location, parts, &query);
+        allowed?;
+        return get(server, &user, &location, parts, &query);
     }
-    let body = read_body(body).await?;
     let server = &server.acting_for(&user, parts.method == Method::PATCH);
-    let result = write(server, &location, parts, &query, body).await;
-    audit(&user, parts, &location, &query, &result);
+    let tried = async {
+        allowed?;
+        let body = read_body(body).await?;
+        write(server, &location, parts, &query, body).await
+    };
+    let result = tried.await;
+    audit::note(server, &user, parts, &location, &query, &result);
     let reply = result?;
     respond(server, &location, &parts.headers, &reply)
 }
 
 fn get(
     server: &Server,
+    user: &User,
     location: &Location,
     parts: &Parts,
     query: &Query,
@@ -153,7 +163,8 @@ fn get(
     let shape = Shape::of(&parts.headers, query.get("includeObject"))?;
     let options = ListOptions::parse(&location.resource, query)?;
     if options.watch {
-        return watch::watch(server, location, options, shape);
+        let place = server.meter.watch(user, Instant::now())?;
+        return watch::watch(server, location, options, shape, place);
     }
     Ok(json_answer(read::list(server, location, &options, shape)?))
 }
@@ -224,41 +235,6 @@ fn respond(
         }
     }
     Ok(response)
-}
-
-fn audit(
-    user: &User,
-    parts: &Parts,
-    location: &Location,
-    query: &Query,
-    result: &Result<Reply, ApiError>,
-) {
-    let code = match result {
-        Ok(reply) => reply.code,
-        Err(error) => error.code(),
-    };
-    let agent = parts
-        .headers
-        .get(header::USER_AGENT)
-        .and_then(|v| v.to_str().ok());
-    let made = result
-        .as_ref()
-        .ok()
-        .and_then(|r| r.body.at("metadata").at("name").as_str());
-    tracing::info!(
-        target: "audit",
-        user = %user.name,
-        method = %parts.method,
-        resource = %location.resource.plural,
-        group = %location.resource.group,
-        namespace = location.namespace.as_deref().unwrap_or_default(),
-        name = location.name.as_deref().or(made).unwrap_or_default(),
-        status = location.door == Door::Status,
-        dry_run = query.get("dryRun").is_some(),
-        code,
-        agent = agent.unwrap_or_default(),
-        "API write"
-    );
 }
 
 async fn read_body(body: Body) -> Result<Bytes, ApiError> {

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use futures::stream;
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
+use super::meter::WatchPlace;
 use super::negotiate::{Shape, shown};
 use super::request::{ListOptions, Location};
 use super::router::Server;
@@ -45,22 +45,20 @@ struct Watcher {
     deadline: Instant,
     ticks: Interval,
     ended: bool,
-    _permit: OwnedSemaphorePermit,
+    _place: WatchPlace,
 }
 
 /// Starts a watch.
 ///
 /// # Errors
-/// 410 when the version is not watchable, 429 when there are too many watchers.
+/// 410 when the version is not watchable.
 pub(super) fn watch(
     server: &Server,
     location: &Location,
     options: ListOptions,
     shape: Shape,
+    place: WatchPlace,
 ) -> Result<Response, ApiError> {
-    let permit = Arc::clone(&server.watchers)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::too_many_requests("watches"))?;
     let any = options.initial_events || options.version.is_none_or(|version| version == 0);
     let since = if any { None } else { options.version };
     let Subscription {
@@ -91,7 +89,7 @@ pub(super) fn watch(
         deadline: now + Duration::from_secs(seconds),
         ticks,
         ended: false,
-        _permit: permit,
+        _place: place,
     };
     for object in &objects {
         watcher.initial(object);

@@ -10,7 +10,7 @@ use super::protobuf;
 use super::request::{ListOptions, Location, Query};
 use super::router::Server;
 use crate::standalone::fields::Fields as _;
-use crate::standalone::ops::{self, DeleteOptions, Patch, Target, WriteOptions};
+use crate::standalone::ops::{self, DeleteOptions, Patch, Propagation, Target, WriteOptions};
 use crate::standalone::resource::Family;
 use crate::standalone::status::{ApiError, FieldError};
 use crate::standalone::strategy::Door;
@@ -178,6 +178,31 @@ pub(super) async fn patch(
         .await
 }
 
+/// `propagationPolicy` of the body or the query, or the older `orphanDependents`.
+fn propagation(query: &Query, body: &Value) -> Result<Option<Propagation>, ApiError> {
+    let policy = body.at("propagationPolicy").as_str();
+    let Some(word) = policy.or_else(|| query.get("propagationPolicy")) else {
+        let orphan = body.at("orphanDependents").as_bool();
+        return Ok(orphan.map(|orphan| {
+            if orphan {
+                Propagation::Orphan
+            } else {
+                Propagation::Background
+            }
+        }));
+    };
+    let known = Propagation::ALL.into_iter().find(|p| p.word() == word);
+    known.map(Some).ok_or_else(|| {
+        let mut words: Vec<Value> = Propagation::ALL
+            .iter()
+            .map(|p| Value::from(p.word()))
+            .collect();
+        words.push(Value::from("nil"));
+        let error = FieldError::unsupported("propagationPolicy", &Value::from(word), &words);
+        ApiError::invalid("meta.k8s.io", "DeleteOptions", "", &[error])
+    })
+}
+
 pub(super) async fn delete(
     server: &Server,
     location: &Location,
@@ -200,6 +225,7 @@ pub(super) async fn delete(
     let options = DeleteOptions {
         uid: text(body.at("preconditions").at("uid")),
         version: text(body.at("preconditions").at("resourceVersion")),
+        propagation: propagation(query, &body)?,
         dry_run: query.dry_run()? || in_body,
     };
     let (target, catalog) = (target(location), Arc::clone(&server.catalog));
@@ -215,7 +241,7 @@ pub(super) async fn delete(
         .writer
         .submit(move |tx| {
             let namespace = namespace.as_deref();
-            ops::delete_collection(tx, &catalog, &target, namespace, &selector, options.dry_run)
+            ops::delete_collection(tx, &catalog, &target, namespace, &selector, &options)
         })
         .await
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::propagation::Propagation;
 use super::target::{DeleteOptions, Target, has_finalizers};
 use crate::standalone::core::NAMESPACE_SLOT;
 use crate::standalone::event_view;
@@ -53,7 +54,7 @@ pub fn delete(
     if target.resource.slot == NAMESPACE_SLOT {
         return Ok(object(delete_namespace(tx, catalog, &stored)));
     }
-    if let Some(waiting) = retire(tx, &stored) {
+    if let Some(waiting) = retire(tx, &stored, options.propagation) {
         return Ok(object(waiting));
     }
     let mut details = json!({"name": target.name, "kind": target.resource.plural,
@@ -72,13 +73,21 @@ pub fn delete(
 }
 
 /// Removes an object, or marks it when finalizers hold it and returns it then.
-fn retire(tx: &mut Transaction<'_>, stored: &Arc<Stored>) -> Option<Value> {
+pub(super) fn retire(
+    tx: &mut Transaction<'_>,
+    stored: &Arc<Stored>,
+    propagation: Option<Propagation>,
+) -> Option<Value> {
     let mut value = stored.value();
+    let marked = propagation.is_some_and(|policy| policy.mark(&mut value));
     if !has_finalizers(&value) {
         remove(tx, stored, value);
         return None;
     }
     if value.at("metadata").at("deletionTimestamp").is_string() {
+        if marked {
+            value = tx.put(stored.key.clone(), value);
+        }
         return Some(value);
     }
     mark_deleted(&mut value, tx);
@@ -138,7 +147,7 @@ fn delete_namespace(tx: &mut Transaction<'_>, catalog: &Catalog, stored: &Arc<St
     }
     for object in &contents {
         // What finalizers hold keeps the namespace until they are gone.
-        retire(tx, object);
+        retire(tx, object, None);
     }
     marked
 }
@@ -153,7 +162,7 @@ pub fn delete_collection(
     target: &Target,
     namespace: Option<&str>,
     selector: &Selector,
-    dry_run: bool,
+    options: &DeleteOptions,
 ) -> Result<Reply, ApiError> {
     let mut items = Vec::new();
     for stored in tx.list(target.resource.slot, namespace) {
@@ -165,13 +174,13 @@ pub fn delete_collection(
             continue;
         }
         items.push(shown);
-        if dry_run {
+        if options.dry_run {
             continue;
         }
         if target.resource.slot == NAMESPACE_SLOT {
             delete_namespace(tx, catalog, &stored);
         } else {
-            retire(tx, &stored);
+            retire(tx, &stored, options.propagation);
         }
     }
     let body = json!({

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::propagation::Propagation;
 use crate::standalone::apply::{Operation, Owner};
 use crate::standalone::event_view;
 use crate::standalone::fields::Fields as _;
@@ -59,6 +60,8 @@ pub struct DeleteOptions {
     pub uid: Option<String>,
     /// Only this version.
     pub version: Option<String>,
+    /// `propagationPolicy`.
+    pub propagation: Option<Propagation>,
     /// `dryRun=All`.
     pub dry_run: bool,
 }
