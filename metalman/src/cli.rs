@@ -2,6 +2,7 @@
 //! settings are defined; those are in `config`. Invariant: standard output carries results only,
 //! everything else goes to standard error.
 
+mod api;
 mod bmc;
 mod discovered;
 mod secureboot;
@@ -45,6 +46,9 @@ enum Command {
     Bmc(bmc::BmcCommand),
     /// List network cards that asked for an address and belong to no Machine, to enrol them
     Discovered(discovered::DiscoveredArgs),
+    /// Move the objects of a site from one Kubernetes API to another
+    #[command(subcommand)]
+    Api(api::ApiCommand),
     /// Make, list and revoke tokens for the embedded API
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -115,6 +119,7 @@ impl Cli {
             Command::Timeline(args) => timeline::run(args).await,
             Command::Bmc(command) => bmc::run(command).await,
             Command::Discovered(args) => print(&discovered::run(args).await?),
+            Command::Api(command) => print(&api::run(command).await?),
             Command::Token(command) => print(&token::run(command).await?),
             Command::Crd { out } => crds(out.as_deref()),
             Command::Templates(TemplatesCommand::Check { dir }) => check_templates(dir.as_deref()),

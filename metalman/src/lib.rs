@@ -20,4 +20,5 @@ pub mod store;
 pub mod supervisor;
 pub mod telemetry;
 pub mod timeline;
+pub mod transfer;
 pub mod web;
