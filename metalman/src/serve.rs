@@ -289,6 +289,8 @@ impl Parts {
             supervisor.stop_token(),
         );
         supervisor.start("watch", watched);
+        let followed = self.secrets.clone().follow(supervisor.stop_token());
+        supervisor.start("Secret watch", followed);
         let tasks = TaskTracker::new();
         let images = self.images.clone();
         let parts = ImageParts {

@@ -15,7 +15,7 @@ use super::{
     budget::Budget,
     errand::{Errand, is_declined},
     lanes::Lanes,
-    open::{Account, Open},
+    open::{Account, Fit, Open},
     repin::{Certificates, certificates, pin_anew},
     trust::Authorities,
     words::{trouble, unauthorized},
@@ -74,7 +74,7 @@ impl Governor {
     ) -> Option<Result<E::Answer, Trouble>> {
         let state = self.state.try_lock().ok()?;
         let refused = state.breaker.admit((common.clock)(), Urgency::Routine);
-        if refused.is_err() && state.fits(access) {
+        if refused.is_err() && !state.is_news(access) {
             return None;
         }
         Some(govern(state, common, address, access, errand, Urgency::Routine).await)
@@ -140,8 +140,7 @@ async fn govern<E: Errand>(
             now,
         ));
     }
-    // A changed Secret or system is news: what failed before says nothing about it.
-    if !state.fits(access)
+    if state.is_news(access)
         && let Some(open) = state.open.take()
     {
         open.close().await;
@@ -173,12 +172,35 @@ fn account<'a>(common: Common<'a>, address: &'a str, access: &'a BmcAccess) -> A
 }
 
 impl State {
-    /// Whether what is known of this BMC was found with this account.
-    fn fits(&self, access: &BmcAccess) -> bool {
-        self.open.as_ref().is_none_or(|open| open.fits(access))
+    /// Whether what is known of this BMC says nothing about `access`. A changed Secret is no news
+    /// to a client that works: its password may be the right one until the BMC's changes too, and a
+    /// failed login brings the account nearer to its lock-out.
+    fn is_news(&self, access: &BmcAccess) -> bool {
+        match self.open.as_ref().map(|open| open.fit(access)) {
+            None | Some(Fit::Same) => false,
+            Some(Fit::OtherPassword) => self.breaker.is_doubtful(),
+            Some(Fit::OtherAccount) => true,
+        }
     }
 
+    /// Makes the call; where the BMC refuses a password that has been replaced meanwhile, once more
+    /// with the one that replaced it.
     async fn call<E: Errand>(
+        &mut self,
+        common: Common<'_>,
+        address: &str,
+        access: &BmcAccess,
+        errand: &E,
+    ) -> Result<E::Answer, Trouble> {
+        let fit = self.open.as_ref().map(|open| open.fit(access));
+        let outcome = self.call_once(common, address, access, errand).await;
+        if fit == Some(Fit::OtherPassword) && self.open.is_none() {
+            return self.call_once(common, address, access, errand).await;
+        }
+        outcome
+    }
+
+    async fn call_once<E: Errand>(
         &mut self,
         common: Common<'_>,
         address: &str,
@@ -208,8 +230,9 @@ impl State {
                 Ok(answer)
             }
             Ok(Err(redfish::Error::Unauthorized { .. })) => {
+                let refused = open.password();
                 self.open = None;
-                account(now).refuse().await?;
+                account(now).refuse(refused).await?;
                 warn!(
                     bmc.addr = address,
                     "BMC refused the password of Secret {}", access.secret.name

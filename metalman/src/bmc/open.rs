@@ -33,9 +33,26 @@ pub(super) struct Open {
 #[derive(Debug, PartialEq, Eq)]
 struct Key {
     username: String,
-    secret_uid: String,
-    secret_version: String,
+    password: PasswordVersion,
     trust: Trust,
+}
+
+/// One version of a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PasswordVersion {
+    secret_uid: String,
+    resource_version: String,
+}
+
+/// How a client goes with what is wanted now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It was made from it.
+    Same,
+    /// Same account; the Secret has changed since.
+    OtherPassword,
+    /// Another account, or another way to judge the certificate.
+    OtherAccount,
 }
 
 /// Where an account is used, and what is remembered about it.
@@ -50,9 +67,21 @@ pub(super) struct Account<'a> {
 }
 
 impl Open {
-    /// Whether this client is still the right one.
-    pub(super) fn fits(&self, access: &BmcAccess) -> bool {
-        self.key == Key::of(access)
+    /// How this client goes with what is wanted now.
+    pub(super) fn fit(&self, access: &BmcAccess) -> Fit {
+        let wanted = Key::of(access);
+        if self.key == wanted {
+            Fit::Same
+        } else if self.key.username == wanted.username && self.key.trust == wanted.trust {
+            Fit::OtherPassword
+        } else {
+            Fit::OtherAccount
+        }
+    }
+
+    /// Which password it has.
+    pub(super) fn password(&self) -> PasswordVersion {
+        self.key.password.clone()
     }
 
     /// Makes a client, unless the BMC has refused this version of the password.
@@ -134,8 +163,10 @@ impl Key {
     fn of(access: &BmcAccess) -> Self {
         Self {
             username: access.username.clone(),
-            secret_uid: access.secret.uid.clone(),
-            secret_version: access.secret.resource_version.clone(),
+            password: PasswordVersion {
+                secret_uid: access.secret.uid.clone(),
+                resource_version: access.secret.resource_version.clone(),
+            },
             trust: access.trust.clone(),
         }
     }
@@ -156,11 +187,11 @@ impl Account<'_> {
     }
 
     /// Remembers that the BMC refused this version of the password.
-    pub(super) async fn refuse(&self) -> Result<(), Trouble> {
+    pub(super) async fn refuse(&self, password: PasswordVersion) -> Result<(), Trouble> {
         let refused = RefusedCredential {
             address: self.address.to_owned(),
-            secret_uid: self.access.secret.uid.clone(),
-            secret_resource_version: self.access.secret.resource_version.clone(),
+            secret_uid: password.secret_uid,
+            secret_resource_version: password.resource_version,
             refused_at: self.now,
         };
         self.store

@@ -5,6 +5,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use jiff::SignedDuration;
 
+use crate::domain::facts::Trouble;
+
 /// A BMC that takes this long is asked less often.
 const SLOW: SignedDuration = SignedDuration::from_secs(5);
 /// Share of the interval after something has changed, or failed.
@@ -47,11 +49,12 @@ pub(super) fn pause(
 }
 
 /// When a machine that was never read is read first, so that a start does not wake all at once.
-/// `all` is the number of machines: a hundred a second are begun, and never more than 10 s pass.
+/// `all` is the number of machines: 400 a second are begun, and never more than 10 s pass.
 pub(super) fn first(machine: &str, all: usize) -> SignedDuration {
     let span = u64::try_from(all)
         .unwrap_or(u64::MAX)
-        .saturating_mul(10)
+        .saturating_mul(5)
+        .div_ceil(2)
         .min(10_000);
     SignedDuration::from_millis(i64::try_from(lot(machine) % span.max(1)).unwrap_or(0))
 }
@@ -60,6 +63,11 @@ pub(super) fn first(machine: &str, all: usize) -> SignedDuration {
 pub(super) fn spread(machine: &str, span: SignedDuration) -> SignedDuration {
     let millis = u64::try_from(span.as_millis()).unwrap_or(0).max(1);
     SignedDuration::from_millis(i64::try_from(lot(machine) % millis).unwrap_or(0))
+}
+
+/// Whether a changed Secret may end this trouble.
+pub(super) fn hangs_on_secret(trouble: &Trouble) -> bool {
+    trouble.reason == "Unauthorized" || trouble.reason.starts_with("Secret")
 }
 
 fn lot(machine: &str) -> u64 {
@@ -101,7 +109,9 @@ mod tests {
             .collect();
         assert!(pauses.len() > 900);
         let late = (0..1000)
-            .filter(|i| first(&format!("node-{i}"), 1000) > SignedDuration::from_secs(5))
+            .map(|i| first(&format!("node-{i}"), 1000).as_millis())
+            .inspect(|first| assert!((0..2500).contains(first)))
+            .filter(|first| *first > 1250)
             .count();
         assert!((350..650).contains(&late), "{late}");
         assert!(first("node-1", 1) < SignedDuration::from_millis(10));

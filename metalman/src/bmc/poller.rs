@@ -26,6 +26,8 @@ pub struct Poller {
     interval: SignedDuration,
     due: HashMap<String, Timestamp>,
     running: JoinSet<(String, SignedDuration)>,
+    /// Machines to read once more at once: a Secret has changed during their reading.
+    again: HashSet<String>,
 }
 
 impl Poller {
@@ -37,6 +39,7 @@ impl Poller {
             interval,
             due: HashMap::new(),
             running: JoinSet::new(),
+            again: HashSet::new(),
         }
     }
 
@@ -45,16 +48,21 @@ impl Poller {
     /// # Errors
     /// When a reading panicked.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut secrets = self.desk.secrets.changes();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 Some(done) = self.running.join_next() => {
-                    let (machine, pause) = done?;
+                    let (machine, mut pause) = done?;
+                    if self.again.remove(&machine) && self.hangs_on_secret(&machine) {
+                        pause = SignedDuration::ZERO;
+                    }
                     if let Ok(next) = (self.desk.clock)().checked_add(pause) {
                         self.due.insert(machine, next);
                     }
                 }
                 () = tokio::time::sleep(TICK) => self.begin(),
+                _ = secrets.changed() => self.wake(),
             }
         }
     }
@@ -77,6 +85,25 @@ impl Poller {
         }
     }
 
+    /// A Secret has changed: machines whose password did not do are read now.
+    fn wake(&mut self) {
+        let now = (self.desk.clock)();
+        let machines: Vec<String> = self.due.keys().cloned().collect();
+        for machine in machines {
+            if self.due.get(&machine) == Some(&Timestamp::MAX) {
+                self.again.insert(machine);
+            } else if self.hangs_on_secret(&machine) {
+                self.due.insert(machine, now);
+            }
+        }
+        self.begin();
+    }
+
+    fn hangs_on_secret(&self, machine: &str) -> bool {
+        let trouble = self.desk.site.memory(machine).trouble;
+        trouble.is_some_and(|trouble| pace::hangs_on_secret(&trouble))
+    }
+
     /// Owned machines that have a BMC.
     fn names(&self) -> HashSet<String> {
         let machines = self.desk.site.owned_machines();
@@ -97,7 +124,8 @@ async fn read(
     let recent = before
         .last_asked()
         .map(|at| began.duration_since(at))
-        .filter(|age| *age < calm / 2);
+        .filter(|age| *age < calm / 2)
+        .filter(|_| !before.trouble.as_ref().is_some_and(pace::hangs_on_secret));
     if let Some(age) = recent {
         return (machine, calm - age);
     }

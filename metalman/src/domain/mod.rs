@@ -8,6 +8,7 @@ pub mod facts;
 pub mod health;
 pub mod inputs;
 pub mod machine_status;
+mod password;
 pub mod power;
 pub mod replace;
 pub mod state;

@@ -167,24 +167,33 @@ pub(super) fn actions_of(
         next.stage = Some(waiting);
         next.attempt(now);
         next.deadline = now.checked_add(limits.resend).ok();
-        return vec![command, Action::ReadSystem];
+        // It is read back as part of the command.
+        return vec![command];
     }
     if !has_reading && facts.trouble_since(next.stage_since).is_none() {
         return vec![Action::ReadSystem];
     }
     // Most machines follow within seconds of a command: look often at first.
-    let eager = Limits {
-        poll: limits.poll.min(EAGER_POLL),
-        ..*limits
-    };
-    let fresh = next.attempts > 0 && now.duration_since(since) < EAGER_FOR;
-    read_when_stale(now, facts, if fresh { &eager } else { limits })
+    if next.attempts > 0 && now.duration_since(since) < EAGER_FOR {
+        read_eagerly(now, facts, limits)
+    } else {
+        read_when_stale(now, facts, limits)
+    }
 }
 
 /// Pause between readings right after a power command.
 const EAGER_POLL: SignedDuration = SignedDuration::from_secs(1);
 /// How long after a power command readings come at that pace.
 const EAGER_FOR: SignedDuration = SignedDuration::from_secs(15);
+
+/// A reading, unless the last one is very young.
+pub(super) fn read_eagerly(now: Timestamp, facts: &Facts, limits: &Limits) -> Vec<Action> {
+    let eager = Limits {
+        poll: limits.poll.min(EAGER_POLL),
+        ..*limits
+    };
+    read_when_stale(now, facts, &eager)
+}
 
 /// A reading, unless the last one (or the last failure) is younger than the poll interval.
 pub(super) fn read_when_stale(now: Timestamp, facts: &Facts, limits: &Limits) -> Vec<Action> {

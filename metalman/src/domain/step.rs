@@ -8,7 +8,7 @@ use metalman_api::operation::{OperationKind, Phase, Stage};
 
 use super::facts::Facts;
 use super::state::TargetState;
-use super::{inputs, power, replace};
+use super::{inputs, password, power, replace};
 
 /// Something to do at the edge.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -59,6 +59,8 @@ pub struct Limits {
     pub poll: SignedDuration,
     /// After this long without effect a power action is sent again.
     pub resend: SignedDuration,
+    /// How long a password that was good may be refused: it is being changed.
+    pub password: SignedDuration,
     /// Longest preparation of images.
     pub prepare: SignedDuration,
     /// From power-on to the installer's claim.
@@ -79,6 +81,7 @@ impl Default for Limits {
             max_attempts: 3,
             poll: SignedDuration::from_secs(5),
             resend: SignedDuration::from_secs(60),
+            password: SignedDuration::from_mins(5),
             prepare: SignedDuration::from_mins(60),
             netboot: SignedDuration::from_mins(20),
             refusal: SignedDuration::from_mins(2),
@@ -119,15 +122,9 @@ pub fn step(now: Timestamp, state: &TargetState, facts: &Facts, limits: &Limits)
     let actions = match state.phase {
         Phase::Pending => start(now, &mut next, facts),
         Phase::InProgress => match facts.machine.as_ref() {
-            Some(machine) if machine.owned && machine.has_redfish => match state.kind {
-                OperationKind::HostReplace => replace::step(now, &mut next, facts, limits),
-                OperationKind::HostPowerOff
-                | OperationKind::HostPowerOn
-                | OperationKind::HostReboot => power::step(now, &mut next, facts, limits),
-                OperationKind::NodeReboot
-                | OperationKind::AgentUpgrade
-                | OperationKind::AgentReset => Vec::new(),
-            },
+            Some(machine) if machine.owned && machine.has_redfish => {
+                go_on(now, &mut next, facts, limits)
+            }
             machine => {
                 if let Err(refusal) = inputs::check(state.kind, machine) {
                     next.fail(now, refusal.reason, refusal.message);
@@ -145,6 +142,21 @@ pub fn step(now: Timestamp, state: &TargetState, facts: &Facts, limits: &Limits)
     Step {
         state: next,
         actions,
+    }
+}
+
+fn go_on(now: Timestamp, next: &mut TargetState, facts: &Facts, limits: &Limits) -> Vec<Action> {
+    if let Some(actions) = password::hold(now, next, facts, limits) {
+        return actions;
+    }
+    match next.kind {
+        OperationKind::HostReplace => replace::step(now, next, facts, limits),
+        OperationKind::HostPowerOff | OperationKind::HostPowerOn | OperationKind::HostReboot => {
+            power::step(now, next, facts, limits)
+        }
+        OperationKind::NodeReboot | OperationKind::AgentUpgrade | OperationKind::AgentReset => {
+            Vec::new()
+        }
     }
 }
 

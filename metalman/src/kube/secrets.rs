@@ -1,20 +1,24 @@
-//! Reads Secrets when they are needed; the last good answer serves while the API is away.
+//! Secrets: watched where that is allowed, otherwise read when they are needed; the last good answer
+//! serves while the API is away.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+mod follow;
+mod known;
 
-use jiff::{SignedDuration, Timestamp};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use metalman_api::machine::{PasswordRef, SecretRef};
 use netboot::images::{ImageReference, Keyring, PullSecretKind};
 use secrecy::SecretString;
+use tokio::sync::{Notify, watch};
+
+use known::Known;
 
 use crate::{bmc::SecretVersion, clock, domain::facts::Trouble, supervisor::chain};
 
-/// For how long an answer is recent.
+/// For how long an answer is recent when Secrets are not watched.
 const RECENT: SignedDuration = SignedDuration::from_secs(60);
 
 /// How old an answer may be.
@@ -30,7 +34,11 @@ pub enum Freshness {
 #[derive(Clone)]
 pub struct Secrets {
     client: Client,
-    last: Arc<Mutex<HashMap<String, (Timestamp, Secret)>>>,
+    known: Arc<Mutex<Known>>,
+    /// Told when a namespace is needed that nobody watches.
+    wanted: Arc<Notify>,
+    /// Counts changes.
+    changed: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -44,8 +52,15 @@ impl Secrets {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            last: Arc::default(),
+            known: Arc::default(),
+            wanted: Arc::default(),
+            changed: watch::Sender::default(),
         }
+    }
+
+    /// Changes whenever a watched Secret does.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// The password a BMC reference means, and the version of its Secret.
@@ -138,28 +153,31 @@ impl Secrets {
     }
 
     async fn get(&self, namespace: &str, name: &str, fresh: Freshness) -> Result<Secret, Trouble> {
-        let full = format!("{namespace}/{name}");
-        let last = self.last(&full);
+        let last = {
+            let mut known = self.known();
+            if known.want(namespace) {
+                self.wanted.notify_one();
+            }
+            if let Some(secret) = known.current(namespace, name) {
+                return Ok(secret.clone());
+            }
+            known.last(namespace, name).cloned()
+        };
         if fresh == Freshness::Recent
             && let Some((at, secret)) = &last
             && clock::now().duration_since(*at) < RECENT
         {
             return Ok(secret.clone());
         }
+        let full = format!("{namespace}/{name}");
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         match api.get_opt(name).await {
             Ok(Some(secret)) => {
-                self.last
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(full, (clock::now(), secret.clone()));
+                self.known().put(namespace, clock::now(), secret.clone());
                 Ok(secret)
             }
             Ok(None) => {
-                self.last
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&full);
+                self.known().remove(namespace, name);
                 let message = format!("Secret {full} does not exist; create it");
                 Err(trouble("SecretNotFound", message, false))
             }
@@ -170,9 +188,12 @@ impl Secrets {
         }
     }
 
-    fn last(&self, full: &str) -> Option<(Timestamp, Secret)> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.get(full).cloned()
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|changes| *changes += 1);
     }
 }
 
