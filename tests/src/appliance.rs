@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
@@ -243,6 +243,22 @@ impl Appliance {
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("metalman.log")).unwrap_or_default()
+    }
+
+    /// Asks it to stop, as a service manager does, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not stop in time, or says that it failed.
+    pub async fn stop(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let waiting = tokio::task::spawn_blocking(move || child.wait());
+        let status = tokio::time::timeout(wait::PATIENCE, waiting).await???;
+        ensure!(status.success(), "ended with {status}: {}", self.log());
+        Ok(())
     }
 
     /// Ends it with SIGKILL.
