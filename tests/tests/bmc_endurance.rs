@@ -81,8 +81,7 @@ fn duration() -> Duration {
 
 impl Frail {
     async fn start() -> Result<Self> {
-        let arguments = ["--bmc-poll-interval", "1s"].map(Into::into).to_vec();
-        let rack = Rack::start_with(None, arguments).await?;
+        let rack = Rack::start().await?;
         let mut config = BmcConfig::memory(MACHINE, FIRST_PASSWORD);
         config.profile.session_limit = Some(2);
         config.profile.lockout = Some(Lockout {

@@ -47,6 +47,7 @@ impl BmcDesk {
 
     /// Reads the system in passing; nothing is remembered while somebody else calls this BMC.
     pub async fn poll(&self, machine: &str) -> Option<Trouble> {
+        let began = (self.clock)();
         let machine_object = self.site.machine(machine)?;
         let outcome = match self.access(&machine_object, Freshness::Recent).await {
             Ok(access) => {
@@ -55,7 +56,13 @@ impl BmcDesk {
             }
             Err(trouble) => Err(trouble),
         };
-        self.remember(machine, outcome)
+        match outcome {
+            // A BMC that is left alone is no news, unless it failed in other hands.
+            Err(trouble) if trouble.at < began && self.site.memory(machine).trouble.is_some() => {
+                Some(trouble)
+            }
+            outcome => self.remember(machine, outcome),
+        }
     }
 
     /// Does an errand of a person, who is told the outcome; what the site remembers of the BMC does

@@ -64,7 +64,7 @@ impl Governor {
     }
 
     /// Does an errand that nobody waits for, if nobody else is calling this BMC; `None` if somebody
-    /// is, or if the BMC is left alone.
+    /// is. Of a BMC that is left alone it gives the trouble, with the time of its last failure.
     pub(super) async fn poll<E: Errand>(
         &self,
         common: Common<'_>,
@@ -74,8 +74,10 @@ impl Governor {
     ) -> Option<Result<E::Answer, Trouble>> {
         let state = self.state.try_lock().ok()?;
         let refused = state.breaker.admit((common.clock)(), Urgency::Routine);
-        if refused.is_err() && !state.is_news(access) {
-            return None;
+        if let Err(refusal) = refused
+            && !state.is_news(access)
+        {
+            return Some(Err(refusal));
         }
         Some(govern(state, common, address, access, errand, Urgency::Routine).await)
     }

@@ -153,7 +153,7 @@ impl Bmcs {
         governor.call(self.common(), &address, access, errand).await
     }
 
-    /// Reads the system in passing; `None` while this BMC is being called anyway or left alone.
+    /// Reads the system in passing; `None` while this BMC is being called anyway.
     ///
     /// # Errors
     /// A [`Trouble`] with object and cure.
@@ -161,7 +161,7 @@ impl Bmcs {
         self.glance(access, &Call::Read).await
     }
 
-    /// Does an errand in passing; `None` while this BMC is being called anyway or left alone.
+    /// Does an errand in passing; `None` while this BMC is being called anyway.
     ///
     /// # Errors
     /// A [`Trouble`] with object and cure.

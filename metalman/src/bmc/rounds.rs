@@ -115,7 +115,7 @@ async fn read(
 ) -> (String, SignedDuration) {
     let began = (desk.clock)();
     let Some(outcome) = desk.glance(&machine, &ReadVitals).await else {
-        // Somebody else is calling this BMC, or it is left alone.
+        // Somebody else is calling this BMC.
         let pause = pace::pause(&machine, interval, Impression::Failed, SignedDuration::ZERO);
         return (machine, pause);
     };

@@ -18,6 +18,7 @@ use metalman_api::{
     operation::{MachineOperation, Phase},
 };
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -36,6 +37,10 @@ use crate::{
 
 /// Changes within this time are written together.
 const SETTLE: Duration = Duration::from_millis(200);
+/// Longest pause between two looks when a look takes long: at most half of the time is spent looking.
+const LONGEST_SETTLE: Duration = Duration::from_secs(1);
+/// Operations of more machines than that are told by the end of each target, not by its steps.
+const TOLD_STEP_BY_STEP: usize = 32;
 /// Pause between two looks for expired operations, and for writes to be made again.
 const TICK: Duration = Duration::from_secs(5);
 /// Writes under way at one time.
@@ -98,6 +103,7 @@ impl Writer {
         // What could not be worked on or written.
         let mut again = Changed::default();
         loop {
+            let begun = Instant::now();
             if self.site.is_synced() {
                 let mut changed = inbox.take();
                 changed.add(again);
@@ -112,9 +118,10 @@ impl Writer {
             if stop.is_cancelled() {
                 return Ok(());
             }
+            let settle = begun.elapsed().clamp(SETTLE, LONGEST_SETTLE);
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = inbox.changed() => tokio::time::sleep(SETTLE).await,
+                () = inbox.changed() => tokio::time::sleep(settle).await,
                 () = tokio::time::sleep(TICK) => {}
             }
         }
@@ -136,10 +143,10 @@ impl Writer {
         let mut machines = changed.machines.clone();
         for operation in &operations {
             if operation.spec.operation_kind.is_host() {
-                self.read_targets(operation).await?;
+                machines.extend(self.read_targets(operation).await?);
                 self.plan_operation(operation, &mut plan);
             }
-            machines.extend(self.machines_of(operation));
+            machines.extend(operation.spec.machine_ref.clone());
         }
         if changed.all {
             let owned = self.site.owned_machines();
@@ -214,22 +221,17 @@ impl Writer {
         });
     }
 
-    /// Machines whose status may show something of this operation.
-    fn machines_of(&self, operation: &MachineOperation) -> Vec<String> {
-        let uid = operation.metadata.uid.as_deref().unwrap_or_default();
-        let targets = self.targets.get(uid);
-        let named = operation.spec.machine_ref.clone();
-        let recorded = targets.map_or(&[][..], |targets| &targets.states);
-        let recorded = recorded.iter().map(|(machine, _)| machine.clone());
-        recorded.chain(named).collect()
-    }
-
-    async fn read_targets(&mut self, operation: &MachineOperation) -> Result<(), StoreError> {
+    /// Takes in how the targets of an operation stand; gives back the machines for which that is
+    /// news.
+    async fn read_targets(
+        &mut self,
+        operation: &MachineOperation,
+    ) -> Result<Vec<String>, StoreError> {
         let (Some(uid), Some(name)) = (&operation.metadata.uid, &operation.metadata.name) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         if self.targets.get(uid).is_some_and(|targets| targets.ended) {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let rows = self.store.targets().of_operation(uid).await?;
         let mut states: Vec<(String, TargetState)> = rows
@@ -243,6 +245,9 @@ impl Writer {
             .collect();
         states.sort_by(|a, b| a.0.cmp(&b.0));
         let ended = !rows.is_empty() && rows.iter().all(|row| row.finished);
+        let before = self.targets.get(uid);
+        let before = before.map_or(&[][..], |targets| &targets.states);
+        let news = news(before, &states);
         if !states.is_empty() {
             let name = name.clone();
             self.targets.insert(
@@ -254,7 +259,7 @@ impl Writer {
                 },
             );
         }
-        Ok(())
+        Ok(news)
     }
 
     fn plan_operation(&mut self, operation: &Arc<MachineOperation>, plan: &mut Plan) {
@@ -276,7 +281,9 @@ impl Writer {
             // After a restart the stage already shown has been told before.
             let known = self.told.contains_key(&key) || shown.targets.is_empty();
             let before = self.told.insert(key, place.clone());
-            if state.phase != Phase::Pending && known && before.as_ref() != Some(&place) {
+            let is_told = targets.states.len() <= TOLD_STEP_BY_STEP || state.phase.is_terminal();
+            if state.phase != Phase::Pending && known && is_told && before.as_ref() != Some(&place)
+            {
                 plan.tellings
                     .push((Arc::clone(operation), machine.clone(), state.clone()));
             }
@@ -373,6 +380,18 @@ impl Writer {
     }
 }
 
+/// Machines whose target is not as it was.
+fn news(before: &[(String, TargetState)], now: &[(String, TargetState)]) -> Vec<String> {
+    let before: HashMap<&str, &TargetState> = before
+        .iter()
+        .map(|(machine, state)| (machine.as_str(), state))
+        .collect();
+    now.iter()
+        .filter(|(machine, state)| before.get(machine.as_str()) != Some(&state))
+        .map(|(machine, _)| machine.clone())
+        .collect()
+}
+
 /// What an Event is told of, once for each.
 fn place(state: &TargetState) -> String {
     format!(
@@ -412,4 +431,28 @@ fn status_patch<T: serde::Serialize>(shown: &T, wanted: &T) -> Option<Value> {
         serde_json::to_value(wanted).ok()?,
     );
     merge_patch(&shown, &wanted).map(|change| json!({ "status": change }))
+}
+
+#[cfg(test)]
+mod tests {
+    use metalman_api::operation::OperationKind;
+
+    use super::*;
+
+    #[test]
+    fn only_targets_that_moved_or_are_new_are_news() {
+        let state = TargetState::new(OperationKind::HostReboot, Timestamp::UNIX_EPOCH);
+        let moved = TargetState {
+            phase: Phase::InProgress,
+            ..state.clone()
+        };
+        let row = |machine: &str, state: &TargetState| (machine.to_owned(), state.clone());
+        let before = [row("same", &state), row("moved", &state)];
+        let now = [
+            row("moved", &moved),
+            row("new", &state),
+            row("same", &state),
+        ];
+        assert_eq!(news(&before, &now), ["moved", "new"]);
+    }
 }
