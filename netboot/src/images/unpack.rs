@@ -349,4 +349,4 @@ async fn write_file<R: AsyncRead + Unpin>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::images) mod tests;

@@ -47,14 +47,23 @@ impl LayoutDir {
         files: &[(&str, &[u8])],
         platform: Option<&str>,
     ) -> serde_json::Value {
-        let layer = gzip(&tar(files).await);
-        let digest = self.blob(&layer);
+        self.layer(&gzip(&tar(files).await), "tar+gzip", platform)
+    }
+
+    /// Adds an image of this layer, `tar`, `tar+gzip` or `tar+zstd`; returns its descriptor.
+    pub(super) fn layer(
+        &self,
+        layer: &[u8],
+        kind: &str,
+        platform: Option<&str>,
+    ) -> serde_json::Value {
+        let digest = self.blob(layer);
         let config = self.blob(b"{}");
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
-            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest, "size": layer.len()}],
+            "layers": [{"mediaType": format!("application/vnd.oci.image.layer.v1.{kind}"), "digest": digest, "size": layer.len()}],
         })
         .to_string();
         let mut descriptor = json!({

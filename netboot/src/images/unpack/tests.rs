@@ -8,10 +8,15 @@ use crate::images::manifest::{Layer, LayerCompression};
 use crate::images::progress::{FetchPhase, Progress, ProgressSink};
 
 /// One entry of a made-up archive: type flag, name, link target, content.
-struct Item<'a>(u8, &'a str, &'a str, &'a [u8]);
+pub(in crate::images) struct Item<'a>(
+    pub(in crate::images) u8,
+    pub(in crate::images) &'a str,
+    pub(in crate::images) &'a str,
+    pub(in crate::images) &'a [u8],
+);
 
 /// A ustar archive, byte by byte, because builders refuse what is tested here.
-fn tar(items: &[Item<'_>]) -> Vec<u8> {
+pub(in crate::images) fn tar(items: &[Item<'_>]) -> Vec<u8> {
     let mut archive = Vec::new();
     for Item(kind, name, link, content) in items {
         archive.extend(header(*kind, name, link, content.len() as u64));
@@ -22,7 +27,7 @@ fn tar(items: &[Item<'_>]) -> Vec<u8> {
     archive
 }
 
-fn header(kind: u8, name: &str, link: &str, size: u64) -> Vec<u8> {
+pub(in crate::images) fn header(kind: u8, name: &str, link: &str, size: u64) -> Vec<u8> {
     let mut block = vec![0_u8; 512];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &name.as_bytes()[..name.len().min(100)]);
@@ -40,7 +45,7 @@ fn header(kind: u8, name: &str, link: &str, size: u64) -> Vec<u8> {
     block
 }
 
-fn pax(records: &[(&str, &str)]) -> Vec<u8> {
+pub(in crate::images) fn pax(records: &[(&str, &str)]) -> Vec<u8> {
     let mut content = Vec::new();
     for (key, value) in records {
         let rest = format!(" {key}={value}\n");
@@ -109,7 +114,7 @@ fn listing(outer: &Path) -> Vec<String> {
     found
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(in crate::images) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -154,229 +159,7 @@ async fn only_the_disk_directory_is_kept_and_modes_are_not() {
 }
 
 #[tokio::test]
-async fn hostile_names_and_symbolic_links_write_nothing_outside() {
-    let long = "a/".repeat(40);
-    let cases: Vec<(&str, Vec<Item<'_>>)> = vec![
-        ("absolute path", vec![Item(b'0', "/disk/x", "", b"x")]),
-        (
-            "absolute path elsewhere",
-            vec![Item(b'0', "/tmp/metalman-test-escape", "", b"x")],
-        ),
-        ("dot dot", vec![Item(b'0', "disk/../../escape", "", b"x")]),
-        ("leading dot dot", vec![Item(b'0', "../escape", "", b"x")]),
-        ("closing dot dot", vec![Item(b'5', "disk/..", "", b"")]),
-        (
-            "dot dot outside disk",
-            vec![Item(b'0', "etc/../../escape", "", b"x")],
-        ),
-        ("backslash", vec![Item(b'0', "disk\\..\\escape", "", b"x")]),
-        ("control character", vec![Item(b'0', "disk/a\nb", "", b"x")]),
-        ("deep", vec![Item(b'0', &long, "", b"x")]),
-        (
-            "absolute link",
-            vec![Item(b'2', "disk/l", "/etc/passwd", b"")],
-        ),
-        (
-            "climbing link",
-            vec![Item(b'2', "disk/l", "../../escape", b"")],
-        ),
-        ("link to the parent", vec![Item(b'2', "disk/l", "..", b"")]),
-        (
-            "link through a name",
-            vec![Item(b'2', "disk/d/l", "x/../../../e", b"")],
-        ),
-        ("empty link", vec![Item(b'2', "disk/l", "", b"")]),
-        (
-            "file through link",
-            vec![
-                Item(b'2', "disk/l", ".", b""),
-                Item(b'0', "disk/l/x", "", b"x"),
-            ],
-        ),
-        (
-            "directory through link",
-            vec![
-                Item(b'2', "disk/l", "d", b""),
-                Item(b'5', "disk/l/x", "", b""),
-            ],
-        ),
-        (
-            "link as directory",
-            vec![
-                Item(b'2', "disk/l", "d", b""),
-                Item(b'5', "disk/l", "", b""),
-            ],
-        ),
-        (
-            "file over link",
-            vec![
-                Item(b'2', "disk/l", "v", b""),
-                Item(b'0', "disk/l", "", b"x"),
-            ],
-        ),
-        (
-            "file as directory",
-            vec![
-                Item(b'0', "disk/f", "", b"x"),
-                Item(b'0', "disk/f/x", "", b"x"),
-            ],
-        ),
-        ("disk is a link", vec![Item(b'2', "disk", "/tmp", b"")]),
-        ("disk is a file", vec![Item(b'0', "disk", "", b"x")]),
-    ];
-    refuse_all(cases).await;
-    assert!(!Path::new("/tmp/metalman-test-escape").exists());
-}
-
-#[tokio::test]
-async fn hostile_hard_links_and_kinds_write_nothing_outside() {
-    let long_name = format!("disk/{}", "n".repeat(90));
-    let cases: Vec<(&str, Vec<Item<'_>>)> = vec![
-        (
-            "hard link out",
-            vec![Item(b'1', "disk/h", "/etc/passwd", b"")],
-        ),
-        (
-            "hard link up",
-            vec![Item(b'1', "disk/h", "../../etc/passwd", b"")],
-        ),
-        (
-            "hard link beside disk",
-            vec![Item(b'1', "disk/h", "etc/passwd", b"")],
-        ),
-        (
-            "hard link to nothing",
-            vec![Item(b'1', "disk/h", "disk/absent", b"")],
-        ),
-        (
-            "hard link to link",
-            vec![
-                Item(b'2', "disk/l", "v", b""),
-                Item(b'1', "disk/h", "disk/l", b""),
-            ],
-        ),
-        (
-            "hard link to directory",
-            vec![
-                Item(b'5', "disk/d", "", b""),
-                Item(b'1', "disk/h", "disk/d", b""),
-            ],
-        ),
-        ("character device", vec![Item(b'3', "disk/null", "", b"")]),
-        ("block device", vec![Item(b'4', "dev/sda", "", b"")]),
-        ("pipe", vec![Item(b'6', "disk/pipe", "", b"")]),
-        ("sparse", vec![Item(b'S', "disk/s", "", b"")]),
-        ("unknown type", vec![Item(b'Z', "disk/z", "", b"")]),
-        (
-            "twice",
-            vec![
-                Item(b'0', &long_name, "", b"x"),
-                Item(b'0', &long_name, "", b"y"),
-            ],
-        ),
-        (
-            "file replaces directory of the layer",
-            vec![
-                Item(b'0', "disk/d/x", "", b"x"),
-                Item(b'0', "disk/d", "", b"x"),
-            ],
-        ),
-    ];
-    refuse_all(cases).await;
-}
-
-async fn refuse_all(cases: Vec<(&str, Vec<Item<'_>>)>) {
-    for (name, items) in cases {
-        let (outer, outcome) = unpack(&items).await;
-        let error = outcome.expect_err(name);
-        assert_eq!(error.reason(), "ImageRefused", "{name}: {error}");
-        let outside: Vec<_> = listing(outer.path())
-            .into_iter()
-            .filter(|path| path != "staging/" && !path.starts_with("staging/disk"))
-            .collect();
-        assert!(outside.is_empty(), "{name}: {outside:?}");
-    }
-}
-
-#[tokio::test]
-async fn extended_headers_cannot_hide_a_bad_path_or_eat_memory() {
-    let path = pax(&[("path", "../escape")]);
-    let link = pax(&[("linkpath", "/etc/passwd")]);
-    let huge = vec![b'a'; 3 << 20];
-    for (name, items) in [
-        (
-            "pax path",
-            vec![
-                Item(b'x', "x", "", &path),
-                Item(b'0', "disk/fine", "", b"x"),
-            ],
-        ),
-        (
-            "pax link",
-            vec![
-                Item(b'x', "x", "", &link),
-                Item(b'2', "disk/fine", "v", b""),
-            ],
-        ),
-        (
-            "gnu long name",
-            vec![
-                Item(b'L', "L", "", b"/abs\0"),
-                Item(b'0', "disk/f", "", b"x"),
-            ],
-        ),
-        (
-            "huge long name",
-            vec![Item(b'L', "L", "", &huge), Item(b'0', "disk/f", "", b"x")],
-        ),
-        (
-            "huge pax header",
-            vec![Item(b'x', "x", "", &huge), Item(b'0', "disk/f", "", b"x")],
-        ),
-    ] {
-        let (outer, outcome) = unpack(&items).await;
-        assert_eq!(outcome.expect_err(name).reason(), "ImageRefused", "{name}");
-        assert!(!outer.path().join("escape").exists());
-    }
-    // The size of the extended header counts, not the one beside it (CVE-2025-62518).
-    let inner = tar(&[Item(b'0', "disk/smuggled", "", b"x")]);
-    let size = pax(&[("size", &inner.len().to_string())]);
-    let mut archive = tar(&[Item(b'x', "x", "", &size)]);
-    archive.truncate(archive.len() - 1024);
-    archive.extend(header(b'0', "disk/plain", "", 0));
-    archive.extend(&inner);
-    archive.resize(archive.len() + 1024, 0);
-    let outer = tempfile::tempdir().unwrap();
-    let mut budget = LIMITS;
-    let outcome = unpack_into(outer.path(), &archive, LayerCompression::None, &mut budget).await;
-    assert!(!outer.path().join("disk/smuggled").exists(), "{outcome:?}");
-}
-
-#[tokio::test]
-async fn bombs_stop_at_the_limit() {
-    let outer = tempfile::tempdir().unwrap();
-    let zeros = vec![0_u8; 8 << 20];
-    let archive = tar(&[Item(b'0', "disk/zeros", "", &zeros)]);
-    for (name, bytes, compression) in [
-        ("gzip", gzip(&archive), LayerCompression::Gzip),
-        (
-            "zstd",
-            zstd::encode_all(archive.as_slice(), 3).unwrap(),
-            LayerCompression::Zstd,
-        ),
-    ] {
-        assert!(bytes.len() < 64 << 10);
-        let mut budget = LIMITS;
-        let error = unpack_into(outer.path(), &bytes, compression, &mut budget)
-            .await
-            .expect_err(name);
-        assert_eq!(error.reason(), "ImageTooLarge", "{name}");
-        assert!(listing(outer.path()).is_empty() || listing(outer.path()) == ["disk/"]);
-    }
-    let names: Vec<String> = (0..101).map(|i| format!("disk/{i}")).collect();
-    let many: Vec<Item<'_>> = names.iter().map(|name| Item(b'5', name, "", b"")).collect();
-    assert_eq!(unpack(&many).await.1.unwrap_err().reason(), "ImageTooLarge");
-    // Two layers share one budget.
+async fn layers_share_one_budget() {
     let (half, mut budget) = (vec![1_u8; 600 << 10], LIMITS);
     let layer = tar(&[Item(b'0', "disk/half", "", &half)]);
     let staging = tempfile::tempdir().unwrap();
@@ -385,19 +168,6 @@ async fn bombs_stop_at_the_limit() {
         .unwrap();
     let second = unpack_into(staging.path(), &layer, LayerCompression::None, &mut budget).await;
     assert_eq!(second.unwrap_err().reason(), "ImageTooLarge");
-    // A tail that decompresses to much more than padding.
-    let mut tail = tar(&[Item(b'0', "disk/x", "", b"x")]);
-    tail.extend(&zeros);
-    let mut budget = LIMITS;
-    let staging = tempfile::tempdir().unwrap();
-    let error = unpack_into(
-        staging.path(),
-        &gzip(&tail),
-        LayerCompression::Gzip,
-        &mut budget,
-    )
-    .await;
-    assert_eq!(error.unwrap_err().reason(), "ImageRefused");
 }
 
 #[tokio::test]
