@@ -6,6 +6,7 @@ mod api;
 mod bmc;
 mod discovered;
 mod secureboot;
+mod stored;
 mod table;
 mod timeline;
 mod token;

@@ -7,6 +7,7 @@ pub mod callbacks;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod discovered;
 pub mod domain;
 pub mod driver;
 pub mod health;

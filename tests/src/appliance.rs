@@ -299,6 +299,21 @@ impl Appliance {
         format!("http://127.0.0.1:{}", self.ports.http)
     }
 
+    /// A path of its web pages, with the token of its administrator.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn page(&self, path: &str) -> Result<reqwest::Response> {
+        let ca = std::fs::read(self.state().join("api/ca.crt"))?;
+        let token = std::fs::read_to_string(self.state().join("admin.token"))?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([reqwest::Certificate::from_pem(&ca)?])
+            .build()?;
+        let request = client.get(format!("{}{path}", self.web()));
+        Ok(request.bearer_auth(token.trim()).send().await?)
+    }
+
     /// Base URL of its web pages.
     pub fn web(&self) -> String {
         format!("https://127.0.0.1:{}", self.ports.web)

@@ -154,6 +154,25 @@ async fn an_unknown_card_is_listed_and_enrolled_from_the_list() -> Result<()> {
     for part in ["x86-64 UEFI PXE", "127.0.0.2", PORT, "PXEClient:Arch:00007"] {
         ensure!(list.contains(part), "{part} in {list}");
     }
+    let page = rack.appliance.page("/discovered").await?.text().await?;
+    for part in [
+        "52:54:00:77:00:12",
+        "x86-64 UEFI PXE",
+        "127.0.0.2",
+        PORT,
+        "kind: Machine",
+    ] {
+        ensure!(page.contains(part), "{part} in {page}");
+    }
+    let listed = rack.appliance.page("/api/v1/discovered").await?;
+    let listed: serde_json::Value = listed.error_for_status()?.json().await?;
+    let yaml = listed
+        .pointer("/items/0/yaml")
+        .and_then(|yaml| yaml.as_str());
+    ensure!(
+        yaml.is_some_and(|yaml| yaml.contains("unbounded-cloud.io/site: \"lab\"")),
+        "{listed}"
+    );
     let card = ["discovered", "--yaml", "52:54:00:77:00:12"];
     let options = ["--name", "node-2", "--ipv4", "127.0.0.12"];
     let text = rack.appliance.run(&[&card[..], &options].concat())?;

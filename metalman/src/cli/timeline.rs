@@ -3,19 +3,14 @@
 
 use std::{
     io::{self, Write as _},
-    path::PathBuf,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{
-    config::{ConfigArgs, DatabaseConfig, WireConfig},
-    serve,
-    store::TimelineEntry,
-    timeline,
-};
+use super::stored::StoredArgs;
+use crate::{store::TimelineEntry, timeline};
 
 /// Entries shown at most, and kept at most while following.
 const SHOWN: u32 = 2000;
@@ -30,12 +25,8 @@ pub(super) struct TimelineArgs {
     /// Go on and show what happens from now on
     #[arg(long, short)]
     follow: bool,
-    /// Configuration file of the appliance
-    #[arg(long, value_name = "FILE", env = "METALMAN_CONFIG")]
-    config: Option<PathBuf>,
-    /// State folder of the appliance
-    #[arg(long, value_name = "DIR", env = "METALMAN_STATE_DIR")]
-    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    stored: StoredArgs,
 }
 
 /// Prints the timeline of a machine; with `--follow` until the process is ended.
@@ -43,17 +34,7 @@ pub(super) struct TimelineArgs {
 /// # Errors
 /// There is no store there, or it cannot be read.
 pub(super) async fn run(args: TimelineArgs) -> Result<()> {
-    let flags = WireConfig {
-        state_dir: args.state_dir,
-        ..WireConfig::default()
-    };
-    let config = ConfigArgs {
-        file: args.config,
-        flags,
-    }
-    .load()?;
-    refuse_missing_file(&config.database)?;
-    let store = serve::open_database(&config.database).await?;
+    let (_, store) = args.stored.open().await?;
     // Before the list, so that nothing falls between the two; repeats are filtered by id.
     let mut seen = store.timeline().last_id().await?;
     let mut entries = store.timeline().list(&args.machine, None, SHOWN).await?;
@@ -87,18 +68,4 @@ fn show_rest(entries: &[TimelineEntry], shown: usize) -> Result<usize> {
         .and_then(|()| out.flush())
         .context("write to standard output")?;
     Ok(text.len())
-}
-
-/// Opening an SQLite store makes it; asking about one must not.
-pub(super) fn refuse_missing_file(database: &DatabaseConfig) -> Result<()> {
-    let DatabaseConfig::Url(url) = database else {
-        return Ok(());
-    };
-    let Some(path) = url.strip_prefix("sqlite://") else {
-        return Ok(());
-    };
-    if !std::path::Path::new(path).exists() {
-        bail!("there is no store at {path}; name the state folder with --state-dir or --config");
-    }
-    Ok(())
 }

@@ -7,7 +7,7 @@ mod idle;
 mod pull;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -82,6 +82,18 @@ impl ImageJobs {
         jobs.get(&key(uid, machine))
             .cloned()
             .unwrap_or(Images::Unknown)
+    }
+
+    /// Names of the targets that something is known of.
+    fn known(&self) -> HashSet<String> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.keys().cloned().collect()
+    }
+
+    /// Forgets those of `known` that are not `unfinished`. What began since stays.
+    fn forget(&self, known: &HashSet<String>, unfinished: &HashSet<String>) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        forget_finished(&mut jobs, known, unfinished);
     }
 
     fn set(&self, key: &str, images: Images) {
@@ -176,6 +188,14 @@ impl ImageJobs {
     }
 }
 
+fn forget_finished<V>(
+    jobs: &mut HashMap<String, V>,
+    known: &HashSet<String>,
+    unfinished: &HashSet<String>,
+) {
+    jobs.retain(|key, _| unfinished.contains(key) || !known.contains(key));
+}
+
 fn key(uid: &str, machine: &str) -> String {
     format!("{uid}/{machine}")
 }
@@ -186,5 +206,22 @@ fn trouble(reason: &str, message: String, transient: bool) -> Trouble {
         message,
         transient,
         at: clock::now(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finished_targets_are_forgotten_and_what_began_meanwhile_is_not() {
+        let set = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect();
+        let mut jobs: HashMap<String, ()> = ["done/a", "runs/a", "new/a"]
+            .map(|key| (key.to_owned(), ()))
+            .into();
+        forget_finished(&mut jobs, &set(&["done/a", "runs/a"]), &set(&["runs/a"]));
+        let mut left: Vec<_> = jobs.into_keys().collect();
+        left.sort();
+        assert_eq!(left, ["new/a", "runs/a"]);
     }
 }

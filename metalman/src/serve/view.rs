@@ -1,4 +1,5 @@
-//! The site view in the words of the web page. Reads memory only, apart from the timeline.
+//! The site view in the words of the web page. Reads memory only, apart from the timeline and
+//! the cards that nobody owns.
 //! Invariant: shows what is known and decides nothing.
 
 use std::{
@@ -15,11 +16,13 @@ use metalman_api::{
 use tokio::sync::watch;
 
 use crate::{
+    discovered,
     domain::facts,
     site::{MachineMemory, Site},
-    store::{Store, TimelineEntry},
+    store::{Store, TimelineEntry, UnknownMac},
     web::{
-        Fact, MachineFacts, MachineRow, PastOperation, Power, RunningOperation, SiteView, ViewError,
+        Card, Fact, MachineFacts, MachineRow, PastOperation, Power, RunningOperation, SiteView,
+        ViewError,
     },
 };
 
@@ -89,12 +92,33 @@ impl SiteView for WebView {
         Ok(self.store.timeline().list(machine, before, limit).await?)
     }
 
+    async fn discovered(&self) -> Result<Vec<Card>, ViewError> {
+        let cards = discovered::unowned(&self.store).await?;
+        Ok(cards.iter().map(|card| self.card(card)).collect())
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
     }
 }
 
 impl WebView {
+    fn card(&self, seen: &UnknownMac) -> Card {
+        let name = seen.mac.parse().map(discovered::name_of);
+        let name = name.unwrap_or_else(|_| "node".to_owned());
+        Card {
+            mac: seen.mac.clone(),
+            first_seen: seen.first_seen,
+            last_seen: seen.last_seen,
+            count: seen.count,
+            arch: seen.arch.clone(),
+            vendor_class: seen.vendor_class.clone(),
+            relay: seen.relay.clone(),
+            circuit_id: seen.circuit_id.clone(),
+            yaml: discovered::machine(seen, &name, None, self.site.name()),
+        }
+    }
+
     fn broken_boot_files(&self, machine: &str) -> Option<String> {
         match self.site.boot_files_of(machine)? {
             facts::BootFiles::Broken { message, .. } => Some(message),

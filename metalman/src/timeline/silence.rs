@@ -55,8 +55,19 @@ impl Silence {
         )]
         match &event.kind {
             BootEventKind::SiteLease { server, .. } => entry.site_server = Some(*server),
-            BootEventKind::TftpDone { file, .. } | BootEventKind::HttpDone { file, .. } => {
+            BootEventKind::TftpDone { file, .. } => {
                 entry.grub_at = is_grub(file).then_some(event.at);
+            }
+            BootEventKind::HttpDone {
+                file,
+                status,
+                bytes,
+                expected,
+                ..
+            } => {
+                // A HEAD, or a transfer that was cut: there is no GRUB that could be silent.
+                let is_whole = *status == 200 && *bytes > 0 && bytes >= expected;
+                entry.grub_at = (is_whole && is_grub(file)).then_some(event.at);
             }
             BootEventKind::TftpFailed { .. }
             | BootEventKind::Rendered { .. }
@@ -205,6 +216,30 @@ mod tests {
             let mut silence = proxied();
             silence.push(&sign);
             assert!(silence.settle(at(99)).is_empty(), "{sign:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_grub_that_was_sent_whole_can_be_silent() {
+        for (bytes, expected, status, told) in [
+            (800, 800, 200, 1),
+            (799, 800, 200, 0),
+            (0, 800, 200, 0),
+            (800, 800, 404, 0),
+        ] {
+            let mut silence = proxied();
+            silence.push(&event(
+                30,
+                BootEventKind::HttpDone {
+                    file: "/grubx64.efi".into(),
+                    bytes,
+                    expected,
+                    duration_ms: 1,
+                    status,
+                },
+            ));
+            let lines = silence.settle(at(99)).len();
+            assert_eq!(lines, told, "{bytes} of {expected}, status {status}");
         }
     }
 

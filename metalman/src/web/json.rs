@@ -8,7 +8,7 @@ use tracing::error;
 
 use super::Ui;
 use super::problem::Problem;
-use super::view::{MachineFacts, MachineRow};
+use super::view::{Card, MachineFacts, MachineRow, ViewError};
 use super::words::sorted;
 use crate::store::TimelineEntry;
 
@@ -58,15 +58,10 @@ pub(super) async fn timeline(
         return Err(unknown(&name));
     }
     let limit = page.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MOST);
-    let mut items = ui
-        .view
-        .timeline(&name, page.before, limit + 1)
+    let entries = ui.view.timeline(&name, page.before, limit + 1);
+    let mut items = entries
         .await
-        .map_err(|source| {
-            error!(machine.name = name, error = %source, cause = ?source, "timeline not readable");
-            let text = "the timeline cannot be read now, try again";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "StoreUnavailable", text)
-        })?;
+        .map_err(|source| unavailable("timeline", &source))?;
     let has_more = items.len() > limit as usize;
     items.truncate(limit as usize);
     let next_before = if has_more {
@@ -75,6 +70,19 @@ pub(super) async fn timeline(
         None
     };
     Ok(Json(List { items, next_before }))
+}
+
+pub(super) async fn discovered(State(ui): State<Ui>) -> Result<Json<List<Card>>, Problem> {
+    let cards = ui.view.discovered().await;
+    let items = cards.map_err(|source| unavailable("list of unknown network cards", &source))?;
+    let next_before = None;
+    Ok(Json(List { items, next_before }))
+}
+
+fn unavailable(what: &str, source: &ViewError) -> Problem {
+    error!(error = %source, cause = ?source, "{what} not readable");
+    let text = format!("the {what} cannot be read now, try again");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "StoreUnavailable", &text)
 }
 
 fn unknown(name: &str) -> Problem {

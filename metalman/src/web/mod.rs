@@ -33,7 +33,8 @@ use jiff::Timestamp;
 pub use auth::{Right, TokenCheck, TokenVerdict};
 pub use bmc::routes as bmc_routes;
 pub use view::{
-    Fact, MachineFacts, MachineRow, PastOperation, Power, RunningOperation, SiteView, ViewError,
+    Card, Fact, MachineFacts, MachineRow, PastOperation, Power, RunningOperation, SiteView,
+    ViewError,
 };
 
 /// Bytes of a request body at most.
@@ -69,7 +70,9 @@ fn router_with_clock(
     let closed = Router::new()
         .route("/", get(pages::machines))
         .route("/machines/{name}", get(pages::machine))
+        .route("/discovered", get(pages::discovered))
         .route("/events", get(events::stream))
+        .route("/api/v1/discovered", get(json::discovered))
         .route("/api/v1/machines", get(json::machines))
         .route("/api/v1/machines/{name}", get(json::machine))
         .route("/api/v1/machines/{name}/timeline", get(json::timeline))

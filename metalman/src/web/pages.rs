@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 
 use super::Ui;
-use super::view::Fact;
-use super::words::{Count, EntryWords, PastWords, RowWords, counts, sorted, stamp, timeline};
+use super::view::{Fact, ViewError};
+use super::words::{
+    CardWords, Count, EntryWords, PastWords, RowWords, counts, sorted, stamp, timeline,
+};
 
 /// Timeline entries on a page.
 const ENTRIES: u32 = 200;
@@ -42,6 +44,15 @@ struct MachinePage<'a> {
     older: Option<String>,
     /// An older page does not change and is not live.
     is_paged: bool,
+}
+
+/// Context of `discovered.html.j2`.
+#[derive(Debug, Serialize)]
+struct DiscoveredPage<'a> {
+    site: String,
+    revision: u64,
+    now: String,
+    cards: Vec<CardWords<'a>>,
 }
 
 /// Context of `message.html.j2`.
@@ -84,11 +95,7 @@ pub(super) async fn machine(
     };
     let mut entries = match ui.view.timeline(&name, paging.before, ENTRIES + 1).await {
         Ok(entries) => entries,
-        Err(source) => {
-            error!(machine.name = name, error = %source, cause = ?source, "timeline not readable");
-            let text = "The timeline cannot be read now. Reload in a moment.";
-            return message(&ui, StatusCode::SERVICE_UNAVAILABLE, "Not available", text);
-        }
+        Err(source) => return unavailable(&ui, "timeline", &source),
     };
     let has_older = entries.len() > ENTRIES as usize;
     entries.truncate(ENTRIES as usize);
@@ -114,6 +121,31 @@ pub(super) async fn machine(
     };
     ui.renderer
         .respond(StatusCode::OK, "machine.html.j2", &context)
+}
+
+/// `/discovered`
+pub(super) async fn discovered(State(ui): State<Ui>) -> Response {
+    let now = (ui.clock)();
+    let revision = *ui.view.changes().borrow();
+    let cards = match ui.view.discovered().await {
+        Ok(cards) => cards,
+        Err(source) => return unavailable(&ui, "list of unknown network cards", &source),
+    };
+    let context = DiscoveredPage {
+        site: ui.view.site(),
+        revision,
+        now: stamp(now),
+        cards: cards.iter().map(|card| CardWords::new(card, now)).collect(),
+    };
+    ui.renderer
+        .respond(StatusCode::OK, "discovered.html.j2", &context)
+}
+
+/// What is in the store cannot be shown.
+fn unavailable(ui: &Ui, what: &str, source: &ViewError) -> Response {
+    error!(error = %source, cause = ?source, "{what} not readable");
+    let text = format!("The {what} cannot be read now. Reload in a moment.");
+    message(ui, StatusCode::SERVICE_UNAVAILABLE, "Not available", &text)
 }
 
 /// Everything else.

@@ -19,11 +19,12 @@ macro_rules! templates {
     };
 }
 
-const TEMPLATES: [(&str, &str); 6] = templates![
+const TEMPLATES: [(&str, &str); 7] = templates![
     "base.html.j2",
     "parts.html.j2",
     "machines.html.j2",
     "machine.html.j2",
+    "discovered.html.j2",
     "login.html.j2",
     "message.html.j2",
 ];

@@ -8,7 +8,8 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::view::{
-    Fact, MachineFacts, MachineRow, PastOperation, Power, RunningOperation, SiteView, ViewError,
+    Card, Fact, MachineFacts, MachineRow, PastOperation, Power, RunningOperation, SiteView,
+    ViewError,
 };
 use crate::store::{TimelineEntry, TimelineSource};
 
@@ -25,6 +26,8 @@ fn ago(seconds: i64) -> Timestamp {
 pub(super) struct SampleSite {
     pub(super) machines: Vec<MachineRow>,
     pub(super) timeline: Vec<TimelineEntry>,
+    /// `None` while the store is away.
+    pub(super) cards: Option<Vec<Card>>,
     pub(super) changes: watch::Sender<u64>,
 }
 
@@ -82,6 +85,17 @@ impl SampleSite {
                 idle("node-4", Power::Off, MachinePhase::Pending, None),
             ],
             timeline: story(),
+            cards: Some(vec![Card {
+                mac: "52:54:00:77:00:99".into(),
+                first_seen: ago(7200),
+                last_seen: ago(12),
+                count: 31,
+                arch: Some("x86-64 UEFI PXE".into()),
+                vendor_class: Some("PXEClient:Arch:00007<script>alert(1)</script>".into()),
+                relay: Some("10.1.0.1".into()),
+                circuit_id: Some("Eth1/7".into()),
+                yaml: "kind: Machine\nmetadata:\n  name: node-770099\n".into(),
+            }]),
             changes,
         }
     }
@@ -149,6 +163,11 @@ impl SiteView for SampleSite {
         let before = before.unwrap_or(i64::MAX);
         let entries = self.timeline.iter().filter(|entry| entry.id < before);
         Ok(entries.take(limit as usize).cloned().collect())
+    }
+
+    async fn discovered(&self) -> Result<Vec<Card>, ViewError> {
+        let cards = self.cards.clone();
+        cards.ok_or_else(|| ViewError("the store is away".into()))
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

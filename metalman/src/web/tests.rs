@@ -112,6 +112,71 @@ async fn the_list_shows_what_each_machine_does() {
 }
 
 #[tokio::test]
+async fn cards_that_nobody_owns_are_listed_with_how_to_enrol_them() {
+    let answer = page("/discovered").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    for text in [
+        "52:54:00:77:00:99",
+        "2 h ago",
+        "12 s ago",
+        "asked 31 times",
+        "x86-64 UEFI PXE",
+        "10.1.0.1",
+        "Eth1&#x2f;7",
+        "PXEClient:Arch:00007&lt;script&gt;alert(1)",
+        "name: node-770099",
+    ] {
+        assert!(answer.body.contains(text), "{text}\n{}", answer.body);
+    }
+    assert!(!answer.body.contains("<script>alert("));
+    assert!(page("/").await.body.contains("href=\"/discovered\""));
+    let list = page("/api/v1/discovered").await.json();
+    assert_eq!(list["items"][0]["mac"], "52:54:00:77:00:99");
+    assert_eq!(list["items"][0]["circuit_id"], "Eth1/7");
+
+    let (mut none, mut away) = (SampleSite::new(), SampleSite::new());
+    (none.cards, away.cards) = (Some(Vec::new()), None);
+    for (site, path, status, says) in [
+        (
+            &none,
+            "/discovered",
+            StatusCode::OK,
+            "No network card that belongs to no Machine",
+        ),
+        (
+            &away,
+            "/discovered",
+            StatusCode::SERVICE_UNAVAILABLE,
+            "cannot be read now",
+        ),
+        (
+            &away,
+            "/api/v1/discovered",
+            StatusCode::SERVICE_UNAVAILABLE,
+            "StoreUnavailable",
+        ),
+    ] {
+        let site = Arc::new(SampleSite {
+            cards: site.cards.clone(),
+            ..SampleSite::new()
+        });
+        let token = Arc::new(AdminToken::new(TOKEN));
+        let router = router_with_clock(site, token, Router::new(), now);
+        let request = get(path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
+        let answer = ask(&router, request.body(Body::empty()).expect("a request")).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.body.contains(says), "{says}: {}", answer.body);
+    }
+    let (router, _) = site();
+    let closed = get("/discovered").body(Body::empty()).expect("a request");
+    assert_ne!(
+        ask(&router, closed).await.status,
+        StatusCode::OK,
+        "not without a token"
+    );
+}
+
+#[tokio::test]
 async fn the_page_of_a_machine_shows_its_story_escaped() {
     let answer = page("/machines/node-1").await;
     assert_eq!(answer.status, StatusCode::OK);

@@ -32,6 +32,9 @@ pub trait SiteView: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<TimelineEntry>, ViewError>;
 
+    /// Network cards that asked for an address and belong to no Machine, last seen first.
+    async fn discovered(&self) -> Result<Vec<Card>, ViewError>;
+
     /// Counts changes of anything shown. Pages are told at most a few times a second, however
     /// often it changes; the stream to a browser ends when the sender is dropped.
     fn changes(&self) -> watch::Receiver<u64>;
@@ -87,6 +90,25 @@ pub struct RunningOperation {
     pub waits_for: Option<String>,
     /// When it stops waiting.
     pub deadline: Option<Timestamp>,
+}
+
+/// A network card that nobody owns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Card {
+    pub mac: String,
+    pub first_seen: Timestamp,
+    pub last_seen: Timestamp,
+    /// How often it asked.
+    pub count: i64,
+    /// Firmware and processor, for example `x86-64 UEFI PXE`.
+    pub arch: Option<String>,
+    pub vendor_class: Option<String>,
+    /// Address of the relay it asked through.
+    pub relay: Option<String>,
+    /// Port of the switch, as that relay says it.
+    pub circuit_id: Option<String>,
+    /// A Machine that would own it, for `kubectl apply`.
+    pub yaml: String,
 }
 
 /// The page of one machine, apart from its timeline.

@@ -8,7 +8,7 @@ use metalman_api::machine::MachinePhase;
 use metalman_api::operation::Phase;
 use serde::Serialize;
 
-use super::view::{MachineRow, PastOperation, Power, RunningOperation};
+use super::view::{Card, MachineRow, PastOperation, Power, RunningOperation};
 use crate::store::TimelineEntry;
 
 /// By name, with numbers in names by value: `node-2` before `node-10`.
@@ -253,6 +253,25 @@ pub(super) fn counts(rows: &[MachineRow]) -> Vec<Count> {
         });
     }
     counts
+}
+
+/// A line of the list of cards that nobody owns.
+#[derive(Debug, Serialize)]
+pub(super) struct CardWords<'a> {
+    #[serde(flatten)]
+    card: &'a Card,
+    first: Moment,
+    last: Moment,
+}
+
+impl<'a> CardWords<'a> {
+    pub(super) fn new(card: &'a Card, now: Timestamp) -> Self {
+        Self {
+            card,
+            first: Moment::new(card.first_seen, now),
+            last: Moment::new(card.last_seen, now),
+        }
+    }
 }
 
 pub(super) fn stamp(at: Timestamp) -> String {

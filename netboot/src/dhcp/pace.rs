@@ -1,8 +1,10 @@
 //! How much one client may ask, and how much is told about it.
 //!
 //! A flood from one MAC or from thousands must neither starve the other clients nor fill the
-//! timeline. Not a firewall: what is dropped has been received. Invariant: memory is fixed, and
-//! neither rule depends on what other MACs do, but for a hash collision, which forgets.
+//! timeline. Not a firewall: what is dropped has been received. Only repetitions are dropped, because
+//! anybody can send in the name of a MAC, and its owner asks with a transaction id of its own.
+//! Invariant: memory is fixed, and neither rule depends on what other MACs do, but for a hash
+//! collision, which forgets.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -10,8 +12,9 @@ use jiff::Timestamp;
 
 use crate::mac::MacAddr;
 
-/// Requests of one MAC that are looked at in one second. Firmware sends one in seconds.
-const REQUESTS_PER_SECOND: u16 = 1000;
+/// Requests of one MAC with one transaction id that are looked at in one second, unless others come
+/// between. Firmware sends one in seconds.
+const REPEATS_PER_SECOND: u16 = 100;
 /// Requests of one MAC that are told at once; a boot has about eight.
 const TELLS: u16 = 32;
 /// Requests of one MAC that are told per second beyond those.
@@ -44,7 +47,9 @@ pub(crate) struct Pacer {
 struct Slot {
     mac: MacAddr,
     second: i64,
-    requests: u16,
+    xid: u32,
+    /// Requests with that id, one after the other.
+    repeats: u16,
     tells: u16,
 }
 
@@ -53,7 +58,8 @@ impl Slot {
         Self {
             mac,
             second,
-            requests: 0,
+            xid: 0,
+            repeats: 0,
             tells,
         }
     }
@@ -64,7 +70,7 @@ impl Slot {
             let passed = second.saturating_sub(self.second).clamp(1, 60);
             let passed = u16::try_from(passed).unwrap_or(1);
             self.tells = tells.min(self.tells.saturating_add(passed * per_second));
-            self.requests = 0;
+            self.repeats = 0;
             self.second = second;
         }
     }
@@ -82,7 +88,7 @@ impl Pacer {
     }
 
     /// Counts a request.
-    pub(crate) fn admit(&mut self, mac: MacAddr, now: Timestamp) -> Pace {
+    pub(crate) fn admit(&mut self, mac: MacAddr, xid: u32, now: Timestamp) -> Pace {
         let second = now.as_second();
         let place = self.hash.hash_one(mac) & (SLOTS as u64 - 1);
         let place = usize::try_from(place).unwrap_or_default();
@@ -93,10 +99,13 @@ impl Pacer {
             *slot = Slot::new(mac, second, TELLS);
         }
         slot.tick(second, TELLS, TELLS_PER_SECOND);
-        if slot.requests >= REQUESTS_PER_SECOND {
+        if slot.xid != xid {
+            (slot.xid, slot.repeats) = (xid, 0);
+        }
+        if slot.repeats >= REPEATS_PER_SECOND {
             return Pace::Drop;
         }
-        slot.requests += 1;
+        slot.repeats += 1;
         if slot.tells == 0 {
             return Pace::Quiet;
         }
@@ -128,7 +137,7 @@ mod tests {
     fn count(pacer: &mut Pacer, mac: MacAddr, second: i64, requests: usize) -> [usize; 3] {
         let mut seen = [0; 3];
         for _ in 0..requests {
-            match pacer.admit(mac, at(second)) {
+            match pacer.admit(mac, 7, at(second)) {
                 Pace::Tell => seen[0] += 1,
                 Pace::Quiet => seen[1] += 1,
                 Pace::Drop => seen[2] += 1,
@@ -148,14 +157,31 @@ mod tests {
     #[test]
     fn a_flood_of_one_mac_is_told_in_part_answered_in_part_and_hurts_no_other() {
         let mut pacer = Pacer::new();
-        assert_eq!(count(&mut pacer, A, 100, 5000), [32, 968, 4000]);
+        assert_eq!(count(&mut pacer, A, 100, 5000), [32, 68, 4900]);
         assert_eq!(count(&mut pacer, B, 100, 8), [8, 0, 0]);
-        assert_eq!(count(&mut pacer, A, 101, 5000), [2, 998, 4000]);
+        assert_eq!(count(&mut pacer, A, 101, 5000), [2, 98, 4900]);
         assert_eq!(
             count(&mut pacer, A, 99, 10),
             [2, 8, 0],
             "the clock went back"
         );
+    }
+
+    /// Whoever forges the MAC, with one id or with many, the owner's own exchange goes through.
+    #[test]
+    fn the_owner_of_a_forged_mac_is_answered() {
+        for forged in [|_| 7, |n| n] {
+            let mut pacer = Pacer::new();
+            for n in 0..50_000_u32 {
+                pacer.admit(A, forged(n), at(100));
+                if n % 1000 == 999 {
+                    let own = 0x8000_0000 | n;
+                    for _ in ["discover", "request"] {
+                        assert_ne!(pacer.admit(A, own, at(100)), Pace::Drop, "{n}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -181,10 +181,12 @@ impl BootRequest {
         })
     }
 
-    /// The hardware address of a datagram that may be a request, before anything else is looked at.
-    pub fn peek_mac(datagram: &[u8]) -> Option<MacAddr> {
+    /// The hardware address and the transaction id of a datagram that may be a request, before
+    /// anything else is looked at.
+    pub fn peek(datagram: &[u8]) -> Option<(MacAddr, u32)> {
         let octets = datagram.get(28..34)?.first_chunk::<6>()?;
-        Some(MacAddr::new(*octets))
+        let xid = datagram.get(4..8)?.first_chunk::<4>()?;
+        Some((MacAddr::new(*octets), u32::from_be_bytes(*xid)))
     }
 
     /// The client cannot receive unicast before it is configured (RFC 2131 section 4.1).

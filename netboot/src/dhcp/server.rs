@@ -244,7 +244,7 @@ impl DhcpServer {
         peer: SocketAddrV4,
     ) {
         let now = (self.clock)();
-        let pace = BootRequest::peek_mac(datagram).map(|mac| self.pacer.admit(mac, now));
+        let pace = BootRequest::peek(datagram).map(|(mac, xid)| self.pacer.admit(mac, xid, now));
         if pace == Some(Pace::Drop) {
             self.metrics.refused("rate_limited");
             return;

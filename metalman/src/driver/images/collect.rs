@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use netboot::images::{CollectionGoal, ImageReference};
 use tracing::{info, warn};
 
-use super::{ImageJobs, Wanted};
+use super::{ImageJobs, Wanted, key};
 use crate::{
     clock,
     domain::{TargetState, facts::Images, state::FrozenInput},
@@ -90,7 +90,9 @@ impl ImageJobs {
 
     async fn needed(&self, driver: &Driver) -> Result<HashSet<String>, StoreError> {
         let mut needed = HashSet::new();
+        let (known, mut unfinished) = (self.known(), HashSet::new());
         for row in driver.store.targets().unfinished().await? {
+            unfinished.insert(key(&row.operation_uid, &row.machine));
             if let Ok(state) = serde_json::from_value::<TargetState>(row.state) {
                 needed.extend(state.input.into_iter().flat_map(digests));
             }
@@ -98,6 +100,7 @@ impl ImageJobs {
                 needed.extend(digests(input));
             }
         }
+        self.forget(&known, &unfinished);
         for token in driver.store.install_tokens().live(clock::now()).await? {
             needed.insert(token.image_digest);
         }

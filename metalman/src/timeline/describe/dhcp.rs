@@ -17,6 +17,8 @@ pub(super) fn line(event: &BootEvent) -> Option<String> {
         } => {
             let client = match BootClient::from_vendor_class(vendor_class.as_deref()) {
                 BootClient::Pxe | BootClient::Http => arch.map_or("network boot", arch_words),
+                // GRUB 2.06 names no class in its own DHCP, and not every operating system does.
+                BootClient::Other if vendor_class.is_none() => "GRUB or operating system",
                 BootClient::Other => "operating system",
             };
             let via = via_words(via);

@@ -161,7 +161,7 @@ fn a_boot_reads_as_a_story() {
     ]);
     insta::assert_snapshot!(told, @r"
     dhcp  DhcpDiscover    DHCP DISCOVER from 52:54:00:77:00:11 (x86-64 UEFI PXE) through relay 10.1.0.1, port Eth1/7
-    dhcp  DhcpDiscover    DHCP DISCOVER from 52:54:00:77:00:11 (operating system)
+    dhcp  DhcpDiscover    DHCP DISCOVER from 52:54:00:77:00:11 (GRUB or operating system)
     dhcp  DhcpAck         DHCP ACK 10.77.0.11, boot file shimx64.efi
     dhcp  -               DHCP OFFER 10.77.0.11, no boot file: legacy BIOS is not supported: switch the machine's firmware to UEFI boot
     tftp  BootFileServed  TFTP shimx64.efi 1.0 MB in 0.2 s, 5.2 MB/s (blksize 1468, window 4)

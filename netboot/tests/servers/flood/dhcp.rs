@@ -1,12 +1,6 @@
 //! DHCP: mutated packets, and packets forged in the name of a machine.
 
-use std::{
-    net::Ipv4Addr,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::{net::Ipv4Addr, sync::Arc};
 
 use jiff::Timestamp;
 use netboot::{
@@ -29,11 +23,9 @@ const BATCH: u32 = 200;
 /// More than the allocator and the event queue of the test take.
 const GROWTH_KIB: u64 = 24 << 10;
 
-/// A second goes by with each batch: the server looks at a thousand requests of one MAC per second.
-static SECONDS: AtomicI64 = AtomicI64::new(0);
-
-fn passing_time() -> Timestamp {
-    Timestamp::from_second(SECONDS.load(Ordering::Relaxed)).expect("in range")
+/// Time stands still: a whole flood comes in one second.
+fn standing_time() -> Timestamp {
+    Timestamp::UNIX_EPOCH
 }
 
 /// A relay that speaks to the server of a machine with [`ADDRESS`].
@@ -51,7 +43,7 @@ where
     link.run(
         move |stop| async move {
             let config = DhcpConfig {
-                clock: passing_time,
+                clock: standing_time,
                 ..config(mode)
             };
             let server = DhcpServer::bind(config, DhcpMetrics::default()).expect("binds");
@@ -67,7 +59,6 @@ where
 
 /// Asks as the owner until the offer with this number comes; gives the address offered.
 async fn offer(relay: &UdpSocket, xid: u32) -> Ipv4Addr {
-    SECONDS.fetch_add(1, Ordering::Relaxed);
     let options: &[(u8, &[u8])] = &[(53, &[1]), (93, &[0, 7])];
     let discover = message(MAC.octets(), xid, CLIENT, options);
     for _ in 0..5 {
@@ -147,6 +138,24 @@ fn nobody_can_take_an_address_from_its_owner() {
         assert!(names.len() <= InMemory::EVENTS);
         let grown = resident_kib().saturating_sub(before);
         assert!(grown < GROWTH_KIB, "{grown} KiB more than before");
+    });
+}
+
+#[test]
+fn a_flood_in_its_name_does_not_starve_the_owner_in_that_second() {
+    with_relay("dhcp-starve", |relay, _| async move {
+        let mut answered = 0;
+        for sent in 0..packets(20_000) {
+            // One id again and again, then a new one each time.
+            let xid = if sent < packets(20_000) / 2 { 7 } else { sent };
+            let forged = message(MAC.octets(), xid, CLIENT, &[(53, &[1]), (93, &[0, 7])]);
+            relay.send(&forged).await.ok();
+            if sent % BATCH == 0 {
+                assert_eq!(offer(&relay, 0xa000_0000 + sent).await, ADDRESS);
+                answered += 1;
+            }
+        }
+        assert!(answered > 1);
     });
 }
 
