@@ -11,7 +11,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use super::token::Place;
+use super::stored::StoredArgs;
 use crate::transfer::{self, Options};
 
 #[derive(Debug, Subcommand)]
@@ -35,7 +35,7 @@ pub(super) struct TransferArgs {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    place: StoredArgs,
 }
 
 #[derive(Debug, Args)]

@@ -24,17 +24,25 @@ pub(super) struct StoredArgs {
 }
 
 impl StoredArgs {
-    /// The store, and the configuration that says where it is.
+    /// The configuration that says where the store is.
     ///
     /// # Errors
-    /// The configuration is wrong, or there is no store there.
-    pub(super) async fn open(self) -> Result<(Config, Store)> {
+    /// It is wrong.
+    pub(super) fn load(self) -> Result<Config> {
         let flags = WireConfig {
             state_dir: self.state_dir,
             ..WireConfig::default()
         };
         let file = self.config;
-        let config = ConfigArgs { file, flags }.load()?;
+        Ok(ConfigArgs { file, flags }.load()?)
+    }
+
+    /// The store, which must be there, and that configuration.
+    ///
+    /// # Errors
+    /// The configuration is wrong, or there is no store where it says.
+    pub(super) async fn open(self) -> Result<(Config, Store)> {
+        let config = self.load()?;
         refuse_missing_file(&config.database)?;
         let store = serve::open_database(&config.database).await?;
         Ok((config, store))

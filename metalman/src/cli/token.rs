@@ -11,13 +11,11 @@ use jiff::Timestamp;
 use kube::config::{AuthInfo, Kubeconfig, NamedAuthInfo};
 use secrecy::SecretString;
 
-use super::timeline::refuse_missing_file;
+use super::stored::StoredArgs;
 use crate::{
     clock,
-    config::{Config, ConfigArgs, WireConfig},
-    serve,
     standalone::{access, identity::write_private, kubeconfig::kubeconfig_text},
-    store::{ApiToken, Store, TokenRole},
+    store::{ApiToken, TokenRole},
 };
 
 #[derive(Debug, Subcommand)]
@@ -25,7 +23,7 @@ pub(super) enum TokenCommand {
     /// Make a token and print it; it is shown only now
     Create(CreateArgs),
     /// Show the tokens there are, without the tokens themselves
-    List(Place),
+    List(StoredArgs),
     /// Revoke the token of a person or program, or with --agent that of a Machine's agent
     Revoke(RevokeArgs),
 }
@@ -45,7 +43,7 @@ pub(super) struct CreateArgs {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    place: StoredArgs,
 }
 
 #[derive(Debug, Args)]
@@ -56,18 +54,7 @@ pub(super) struct RevokeArgs {
     #[arg(long)]
     agent: bool,
     #[command(flatten)]
-    place: Place,
-}
-
-/// Where the store is.
-#[derive(Debug, Args)]
-pub(super) struct Place {
-    /// Configuration file of the appliance
-    #[arg(long, value_name = "FILE", env = "METALMAN_CONFIG")]
-    config: Option<PathBuf>,
-    /// State folder of the appliance
-    #[arg(long, value_name = "DIR", env = "METALMAN_STATE_DIR")]
-    state_dir: Option<PathBuf>,
+    place: StoredArgs,
 }
 
 /// Roles for people and programs; agents get theirs when they are installed.
@@ -85,25 +72,6 @@ impl From<WordOfRole> for TokenRole {
             WordOfRole::Operator => Self::Operator,
             WordOfRole::Viewer => Self::Viewer,
         }
-    }
-}
-
-impl Place {
-    pub(super) fn load(self) -> Result<Config> {
-        let flags = WireConfig {
-            state_dir: self.state_dir,
-            ..WireConfig::default()
-        };
-        let file = self.config;
-        Ok(ConfigArgs { file, flags }.load()?)
-    }
-
-    /// The store, which must be there.
-    pub(super) async fn open(self) -> Result<(Config, Store)> {
-        let config = self.load()?;
-        refuse_missing_file(&config.database)?;
-        let store = serve::open_database(&config.database).await?;
-        Ok((config, store))
     }
 }
 

@@ -160,8 +160,7 @@ async fn cards_that_nobody_owns_are_listed_with_how_to_enrol_them() {
             cards: site.cards.clone(),
             ..SampleSite::new()
         });
-        let token = Arc::new(AdminToken::new(TOKEN));
-        let router = router_with_clock(site, token, Router::new(), now);
+        let router = router_with_clock(site, Arc::new(OneToken), Router::new(), now);
         let request = get(path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
         let answer = ask(&router, request.body(Body::empty()).expect("a request")).await;
         assert_eq!(answer.status, status, "{path}");
