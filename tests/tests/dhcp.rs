@@ -155,6 +155,7 @@ async fn an_unknown_card_is_listed_and_enrolled_from_the_list() -> Result<()> {
         ensure!(list.contains(part), "{part} in {list}");
     }
     let page = rack.appliance.page("/discovered").await?.text().await?;
+    let page = page.replace("&#x2f;", "/");
     for part in [
         "52:54:00:77:00:12",
         "x86-64 UEFI PXE",
