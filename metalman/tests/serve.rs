@@ -7,14 +7,24 @@
 )]
 
 use std::{
+    collections::HashMap,
     net::{TcpListener, UdpSocket},
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Stdio,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client, Config,
+    api::{ListParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -65,6 +75,13 @@ impl Appliance {
     }
 
     fn start(&self, state_dir: &Path) -> Child {
+        self.command(state_dir)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn command(&self, state_dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_metalman"));
         command.args([
             "serve",
@@ -78,11 +95,8 @@ impl Appliance {
         for (flag, port) in &self.flags {
             command.arg(flag).arg(port.to_string());
         }
+        command.kill_on_drop(true);
         command
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
     }
 
     /// Status line and body of a page of the health port; `None` while nobody listens.
@@ -242,5 +256,98 @@ async fn boot_files_come_with_tls_too_and_the_site_ca_vouches_for_them() {
     let metrics = appliance.ask("/metrics").await.unwrap();
     let counted = "metalman_http_requests_total{kind=\"other\",status=\"2xx\"} 2";
     assert!(metrics.contains(counted), "{metrics}");
+    assert_eq!(terminate(child).await.0, Some(0));
+}
+
+async fn config_maps(state_dir: &Path) -> Api<ConfigMap> {
+    // Whoever comes first installs it for all.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let found = Kubeconfig::read_from(state_dir.join("kubeconfig")).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(found, &options);
+    let client = Client::try_from(config.await.unwrap()).unwrap();
+    Api::namespaced(client, "default")
+}
+
+fn version(text: Option<&String>) -> u64 {
+    text.unwrap().parse().unwrap()
+}
+
+/// Creates objects and writes them again until the server is gone; gives back the last version it
+/// was told of each.
+async fn write_until_gone(
+    api: Api<ConfigMap>,
+    lane: usize,
+    told: Arc<AtomicUsize>,
+) -> HashMap<String, u64> {
+    let mut acknowledged = HashMap::new();
+    for index in 0.. {
+        let name = format!("lane-{lane}-{index}");
+        let mut object = ConfigMap::default();
+        object.metadata.name = Some(name.clone());
+        let Ok(created) = api.create(&PostParams::default(), &object).await else {
+            break;
+        };
+        acknowledged.insert(
+            name.clone(),
+            version(created.metadata.resource_version.as_ref()),
+        );
+        object.data = Some([("again".to_owned(), name.clone())].into());
+        let Ok(written) = api.replace(&name, &PostParams::default(), &object).await else {
+            break;
+        };
+        acknowledged.insert(name, version(written.metadata.resource_version.as_ref()));
+        told.fetch_add(1, Ordering::Relaxed);
+    }
+    acknowledged
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_kill_9_and_versions_do_not_go_back() {
+    let appliance = Appliance::new();
+    let state = tempfile::tempdir().unwrap();
+    // Each write is a line of the log: a pipe that nobody reads would be full of them.
+    let mut command = appliance.command(state.path());
+    let mut killed = command.stderr(Stdio::null()).spawn().unwrap();
+    appliance.ready().await;
+    let told = Arc::new(AtomicUsize::new(0));
+    let mut writers = tokio::task::JoinSet::new();
+    for lane in 0..8 {
+        let api = config_maps(state.path()).await;
+        writers.spawn(write_until_gone(api, lane, told.clone()));
+    }
+    let mut tick = interval(Duration::from_millis(5));
+    let enough = async {
+        while told.load(Ordering::Relaxed) < 200 {
+            tick.tick().await;
+        }
+    };
+    timeout(DEADLINE, enough).await.expect("200 objects");
+    killed.kill().await.unwrap();
+    let mut acknowledged = HashMap::new();
+    while let Some(lane) = timeout(DEADLINE, writers.join_next()).await.unwrap() {
+        acknowledged.extend(lane.unwrap());
+    }
+    assert!(acknowledged.len() >= 200);
+
+    let child = appliance.start(state.path());
+    appliance.ready().await;
+    let list = config_maps(state.path()).await;
+    let list = list.list(&ListParams::default()).await.unwrap();
+    let newest = acknowledged.values().max().unwrap();
+    assert!(version(list.metadata.resource_version.as_ref()) >= *newest);
+    let kept: HashMap<_, _> = list
+        .items
+        .iter()
+        .map(|object| {
+            let meta = &object.metadata;
+            let version = version(meta.resource_version.as_ref());
+            (meta.name.clone().unwrap(), version)
+        })
+        .collect();
+    for (name, version) in &acknowledged {
+        let kept = kept.get(name);
+        assert!(kept >= Some(version), "{name}: {kept:?} of {version}");
+    }
     assert_eq!(terminate(child).await.0, Some(0));
 }

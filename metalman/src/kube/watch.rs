@@ -1,6 +1,11 @@
 //! Watches Machines, MachineOperations and Nodes; keeps site view and store in step with them.
 
-use std::{collections::HashSet, fmt::Debug, mem, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Debug,
+    mem,
+    sync::Arc,
+};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -25,6 +30,8 @@ use crate::{
     supervisor::chain,
 };
 
+/// Events taken in at one time.
+const TOGETHER: usize = 256;
 /// Kind under which Machines are kept in the store.
 const MACHINE: &str = "Machine";
 /// Kind under which operations are kept in the store.
@@ -181,45 +188,51 @@ where
     T: Watched + Send + Sync + Unpin + 'static,
 {
     let stream = watcher(Api::<T>::all(client), watcher::Config::default()).default_backoff();
-    let mut stream = std::pin::pin!(stream);
+    // What came while the last was written is written together.
+    let mut stream = std::pin::pin!(stream.ready_chunks(TOGETHER));
     let mut listed: Vec<T::Kept> = Vec::new();
     let mut first = true;
-    while let Some(event) = stream.next().await {
-        match event {
-            Ok(watcher::Event::Init) => listed.clear(),
-            Ok(watcher::Event::InitApply(object)) => {
-                listed.extend(without_managers(object).keep(site));
-            }
-            Ok(watcher::Event::InitDone) => {
-                let objects = mem::take(&mut listed);
-                take_in::<T>(site, &objects);
-                keep(T::KIND, keep_list::<T>(store, &objects).await);
-                if first {
-                    first = false;
-                    info!(kind = T::KIND, objects = objects.len(), "list taken in");
-                    if both.wait().await.is_leader() {
-                        site.set_synced();
+    while let Some(events) = stream.next().await {
+        let mut changed: HashMap<String, Option<T::Kept>> = HashMap::new();
+        for event in events {
+            match event {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(object)) => {
+                    listed.extend(without_managers(object).keep(site));
+                }
+                Ok(watcher::Event::InitDone) => {
+                    // The list says all there was until now.
+                    changed.clear();
+                    let objects = mem::take(&mut listed);
+                    take_in::<T>(site, &objects);
+                    keep(T::KIND, keep_list::<T>(store, &objects).await);
+                    if first {
+                        first = false;
+                        info!(kind = T::KIND, objects = objects.len(), "list taken in");
+                        if both.wait().await.is_leader() {
+                            site.set_synced();
+                        }
                     }
                 }
+                Ok(watcher::Event::Apply(object)) => {
+                    let name = object.name_any();
+                    if let Some(kept) = without_managers(object).keep(site) {
+                        T::apply(kept.clone(), site);
+                        changed.insert(name, Some(kept));
+                    }
+                }
+                Ok(watcher::Event::Delete(object)) => {
+                    let name = object.name_any();
+                    T::remove(&name, site);
+                    changed.insert(name, None);
+                }
+                Err(error) => {
+                    warn!(kind = T::KIND, error = %chain(&error), "watch broke, will go on");
+                }
             }
-            Ok(watcher::Event::Apply(object)) => {
-                let Some(kept) = without_managers(object).keep(site) else {
-                    continue;
-                };
-                keep(T::KIND, store.site_objects().put(&row::<T>(&kept)).await);
-                T::apply(kept, site);
-            }
-            Ok(watcher::Event::Delete(object)) => {
-                let name = object.name_any();
-                T::remove(&name, site);
-                keep(
-                    T::KIND,
-                    store.site_objects().delete(T::KIND, "", &name).await,
-                );
-            }
-            Err(error) => {
-                warn!(kind = T::KIND, error = %chain(&error), "watch broke, will go on");
-            }
+        }
+        if !changed.is_empty() {
+            keep(T::KIND, keep_changed::<T>(store, &changed).await);
         }
     }
 }
@@ -263,6 +276,17 @@ async fn keep_list<T: Watched>(store: &Store, objects: &[T::Kept]) -> Result<(),
         }
     }
     let rows = changed.into_iter().map(row::<T>);
+    store.site_objects().update(T::KIND, rows, gone).await
+}
+
+/// Keeps what changed, all at once.
+async fn keep_changed<T: Watched>(
+    store: &Store,
+    changed: &HashMap<String, Option<T::Kept>>,
+) -> Result<(), StoreError> {
+    let rows = changed.values().flatten().map(row::<T>);
+    let gone = changed.iter().filter(|(_, kept)| kept.is_none());
+    let gone: Vec<&str> = gone.map(|(name, _)| name.as_str()).collect();
     store.site_objects().update(T::KIND, rows, gone).await
 }
 

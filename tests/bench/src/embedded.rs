@@ -1,4 +1,5 @@
-//! The embedded Kubernetes API of a metalman in standalone mode, as an administrator uses it.
+//! The embedded Kubernetes API of a metalman in standalone mode, or a real one, as an administrator
+//! uses it.
 
 use std::path::Path;
 
@@ -44,6 +45,43 @@ impl Embedded {
             bail!("POST {path}: {status}: {}", answer.text().await?);
         }
         Ok(())
+    }
+
+    /// Makes an object and gives it back.
+    pub async fn post(&self, path: &str, object: &Value) -> Result<Value> {
+        let request = self.client.post(format!("{}/{path}", self.server));
+        self.send(path, request.json(object)).await
+    }
+
+    /// Changes an object by a merge patch and gives it back.
+    pub async fn patch(&self, path: &str, change: &Value) -> Result<Value> {
+        let request = self.client.patch(format!("{}/{path}", self.server));
+        let request = request.header("content-type", "application/merge-patch+json");
+        self.send(path, request.body(change.to_string())).await
+    }
+
+    /// Changes an object by a merge patch; its new state is read and not looked at.
+    pub async fn merge_patch(&self, path: &str, change: &Value) -> Result<()> {
+        self.patch(path, change).await.map(drop)
+    }
+
+    async fn send(&self, path: &str, request: reqwest::RequestBuilder) -> Result<Value> {
+        let answer = request.bearer_auth(&self.token).send().await?;
+        let status = answer.status();
+        if !status.is_success() {
+            bail!("{path}: {status}: {}", answer.text().await?);
+        }
+        Ok(answer.json().await?)
+    }
+
+    /// Opens a watch after a version, or of everything.
+    pub async fn watch(&self, path: &str, since: Option<u64>) -> Result<reqwest::Response> {
+        let since = since.map_or(String::new(), |v| format!("&resourceVersion={v}"));
+        let request = self
+            .client
+            .get(format!("{}/{path}?watch=true{since}", self.server));
+        let answer = request.bearer_auth(&self.token).send().await?;
+        Ok(answer.error_for_status()?)
     }
 
     /// Reads an object or a list.

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::{dhcp, embedded::Embedded};
 
-const MACHINES: &str = "apis/unbounded-cloud.io/v1alpha3/machines";
+/// Path of the Machines.
+pub const MACHINES: &str = "apis/unbounded-cloud.io/v1alpha3/machines";
 /// Where the Secret of the BMCs is.
 const NAMESPACE: &str = "unbounded-system";
 /// Its name.
@@ -82,13 +83,19 @@ pub fn counted(first: Ipv4Addr, index: u64) -> Ipv4Addr {
 }
 
 impl Plan {
-    fn machine(&self, index: u64) -> Value {
+    /// Name of a machine.
+    pub fn name(index: u64) -> String {
+        format!("node-{index:06}")
+    }
+
+    /// The object of a machine.
+    pub fn machine(&self, index: u64) -> Value {
         let mac = dhcp::mac(index).map(|byte| format!("{byte:02x}")).join(":");
         let address = counted(self.first, index);
         let mut machine = json!({
             "apiVersion": "unbounded-cloud.io/v1alpha3", "kind": "Machine",
             "metadata": {
-                "name": format!("node-{index:06}"),
+                "name": Self::name(index),
                 "labels": { "unbounded-cloud.io/site": self.site },
             },
             "spec": { "pxe": { "image": "oci-layout:/nowhere/host", "dhcpLeases": [{

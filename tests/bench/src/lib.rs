@@ -3,6 +3,7 @@
 //! Not a test of correctness: `tests/bench/run` starts servers and calls these. Invariant: every
 //! generator ends by itself within the time it was given and prints one JSON object.
 
+pub mod api;
 pub mod bmc;
 pub mod dhcp;
 pub mod embedded;

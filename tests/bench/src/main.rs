@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use metalman_bench::{
-    bmc,
+    api, bmc,
     dhcp::{self, Relay},
     embedded::Embedded,
     fill, http,
@@ -130,6 +130,34 @@ enum Command {
     Http(HttpArgs),
     /// HTTP connections that say nothing, or a byte in ten seconds, until stdin ends
     SlowHttp(SlowHttpArgs),
+    /// Creates Machines, patches their statuses and watches, through a Kubernetes API
+    Api {
+        #[command(flatten)]
+        objects: ObjectsArgs,
+        /// Watchers that wait in vain
+        #[arg(long, default_value_t = 0)]
+        idle: usize,
+        /// The Machines are there already
+        #[arg(long)]
+        filled: bool,
+        /// Processes whose memory is read at the end
+        #[arg(long, value_delimiter = ',')]
+        pids: Vec<u32>,
+    },
+    /// Writes Machines until the server is gone, and notes what was acknowledged
+    ApiWrite {
+        #[command(flatten)]
+        objects: ObjectsArgs,
+        #[arg(long)]
+        notes: PathBuf,
+    },
+    /// Whether everything that was acknowledged is there
+    ApiCheck {
+        #[arg(long)]
+        kubeconfig: PathBuf,
+        #[arg(long)]
+        notes: PathBuf,
+    },
     /// A table of what was measured, and the ratios to the best peer
     Report {
         /// One JSON object a line, as tests/bench/run writes them
@@ -138,6 +166,32 @@ enum Command {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+}
+
+#[derive(clap::Args)]
+struct ObjectsArgs {
+    #[arg(long)]
+    kubeconfig: PathBuf,
+    #[arg(long, default_value_t = 2000)]
+    machines: u64,
+    /// Requests at once
+    #[arg(long, default_value_t = 16)]
+    parallel: usize,
+}
+
+impl ObjectsArgs {
+    /// Machines that no appliance of this run drives.
+    fn plan(&self) -> fill::Plan {
+        fill::Plan {
+            machines: self.machines,
+            site: "elsewhere".into(),
+            first: Ipv4Addr::new(198, 18, 16, 0),
+            mask: Ipv4Addr::new(255, 254, 0, 0),
+            gateway: Ipv4Addr::new(198, 18, 0, 1),
+            parallel: self.parallel,
+            bmcs: None,
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -390,6 +444,29 @@ fn main() -> Result<()> {
             };
             let (api, fleet) = (Embedded::open(&kubeconfig)?, bmc::Fleet::new(&admin)?);
             runtime()?.block_on(bmc::cycle::run(&api, &fleet, &plan))?
+        }
+        Command::Api {
+            objects,
+            idle,
+            filled,
+            pids,
+        } => {
+            let plan = api::Plan {
+                objects: objects.plan(),
+                idle,
+                is_filled: filled,
+                pids,
+            };
+            let server = Embedded::open(&objects.kubeconfig)?;
+            runtime()?.block_on(api::run(&server, &plan))?
+        }
+        Command::ApiWrite { objects, notes } => {
+            let server = Embedded::open(&objects.kubeconfig)?;
+            runtime()?.block_on(api::write_until_gone(&server, &objects.plan(), &notes))?
+        }
+        Command::ApiCheck { kubeconfig, notes } => {
+            let server = Embedded::open(&kubeconfig)?;
+            runtime()?.block_on(api::check_acknowledged(&server, &notes))?
         }
         Command::Report { rows, json } => {
             let rows = std::fs::read_to_string(&rows)?;
