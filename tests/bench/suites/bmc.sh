@@ -97,7 +97,8 @@ client_rows() {
     }
     other=$(others "$busy" "$server" "$sim" "$begun")
     row "connect to $count BMCs" "$(jq -c --argjson other "$other" '.connect | {s_min: .seconds, cpu_us_min: .cpu_us, p99_ms, failed, other: $other}' <<<"$out")"
-    row "read $count BMCs" "$(jq -c '(.poll | {s_min: .seconds, cpu_us_min: .cpu_us, p50_ms, p99_ms, failed}) + {rss_mb_min: .memory_mb.polled}' <<<"$out")"
+    row "read $count BMCs" "$(jq -c '(.poll | {s_min: .seconds, cpu_us_min: .cpu_us, p50_ms, p99_ms, failed}) + {rss_mb_min: .memory_mb.polled}
+        + if .memory_mb.empty then {rss_mb_of_bmcs: (.memory_mb.polled - .memory_mb.empty)} else {} end' <<<"$out")"
     [ "$(jq 'has("silent")' <<<"$out")" = true ] || return 0
     row "read the others, $(jq .silent.bmcs <<<"$out") of $count silent" "$(jq -c '.silent | {p50_ms: .with.p50_ms, p50_ms_without: .without.p50_ms,
         p99_ms: .with.p99_ms, p99_ms_without: .without.p99_ms, p99_ratio: (.with.p99_ms / .without.p99_ms), failed: .with.failed}' <<<"$out")"
