@@ -120,6 +120,9 @@ pub async fn run(config: Config) -> Result<()> {
 
     // The API server, and what is known of the site without it.
     let cluster = cluster::connect(&config, &place, &store, &mut supervisor).await?;
+    if let Some(counters) = &cluster.metrics {
+        counters.register(metrics.registry());
+    }
     watch::load(&site, &store)
         .await
         .context("load the last known site")?;

@@ -21,6 +21,7 @@ use crate::{
     config::{ClusterConfig, Config},
     standalone::{
         api::{Api, ApiConfig, ApiFailure},
+        http::ApiMetrics,
         identity::{Identity, write_private},
     },
     store::Store,
@@ -34,6 +35,8 @@ pub(super) struct Cluster {
     pub(super) client: Client,
     /// Decides who may look at the web page.
     pub(super) tokens: Arc<dyn TokenCheck>,
+    /// Counters of the embedded API, where it is that.
+    pub(super) metrics: Option<ApiMetrics>,
     /// How agents reach the embedded API, where it is that.
     pub(super) agents: Option<AgentApi>,
     /// Certificate of the web page; may be replaced while it runs.
@@ -119,12 +122,13 @@ async fn embed(
             .map_or(url, ToString::to_string),
         ca_pem: api.ca_pem().to_owned(),
     };
-    let tls = api.tls();
+    let (tls, metrics) = (api.tls(), api.metrics().clone());
     let stop = supervisor.foundation_stop_token();
     supervisor.start_foundation("embedded API", async move { Ok(api.run(stop).await?) });
     Ok(Cluster {
         client,
         tokens,
+        metrics: Some(metrics),
         agents: Some(agents),
         tls,
     })
@@ -147,6 +151,7 @@ fn remote(config: &Config, place: &Place, found: kube::Config) -> Result<Cluster
     Ok(Cluster {
         client,
         tokens,
+        metrics: None,
         agents: None,
         tls: Arc::new(ArcSwap::from_pointee(tls)),
     })

@@ -22,7 +22,7 @@ use super::audit::{Audit, AuditTask};
 use super::collector::Collector;
 use super::core::{EVENT_SLOT, NAMESPACES};
 use super::fields::Fields as _;
-use super::http::{Limits, Meter, Quota, Server, router, serve};
+use super::http::{ApiMetrics, Limits, Meter, Quota, Server, router, serve};
 use super::hub::{Hub, Key, Packers};
 use super::identity::{Identity, IdentityError, write_private};
 use super::kubeconfig::{kubeconfig, kubeconfig_text};
@@ -126,6 +126,7 @@ pub struct Api {
     store: Store,
     meter: Arc<Meter>,
     audit: Audit,
+    metrics: ApiMetrics,
     watch_end: CancellationToken,
     once: Mutex<Option<(Writer, AuditTask, TcpListener)>>,
 }
@@ -142,7 +143,8 @@ impl Api {
         let packers = Packers::new(catalog.slots());
         let loaded = storage.load(&packers).await.map_err(ApiFailure::Storage)?;
         let hub = Arc::new(Hub::new(packers, loaded));
-        let (audit, audit_task) = Audit::new(store.clone());
+        let metrics = ApiMetrics::default();
+        let (audit, audit_task) = Audit::new(store.clone(), metrics.audit_lost.clone());
         let (writer, submitter) = Writer::new(Arc::clone(&hub), storage, config.clock);
         let names = certificate_names(&config);
         let identity = Identity::open(&config.state_dir, &names, (config.clock)())
@@ -168,6 +170,7 @@ impl Api {
             store: store.clone(),
             meter: Arc::new(Meter::new(config.quota)),
             audit,
+            metrics,
             watch_end: CancellationToken::new(),
             once: Mutex::new(Some((writer, audit_task, listener))),
             config,
@@ -234,6 +237,11 @@ impl Api {
         self.access.clone()
     }
 
+    /// Its counters.
+    pub fn metrics(&self) -> &ApiMetrics {
+        &self.metrics
+    }
+
     /// PEM of the CA that clients must trust.
     pub fn ca_pem(&self) -> &str {
         &self.identity.ca_pem
@@ -247,6 +255,7 @@ impl Api {
             access: self.access(),
             meter: Arc::clone(&self.meter),
             audit: self.audit.clone(),
+            metrics: self.metrics.clone(),
             shutdown: self.watch_end.clone(),
             clock: self.config.clock,
         }

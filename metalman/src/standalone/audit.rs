@@ -4,10 +4,9 @@
 //! `audit` line of the request stands anyway. Invariant: entries name who, what and the outcome, and
 //! never a body or a token.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -28,25 +27,24 @@ const PRUNE_EVERY: usize = 10_000;
 #[derive(Debug, Clone)]
 pub struct Audit {
     queue: mpsc::Sender<NewAuditEntry>,
-    lost: Arc<AtomicU64>,
+    lost: Counter,
 }
 
 /// Writes them.
 #[derive(Debug)]
 pub struct AuditTask {
     queue: mpsc::Receiver<NewAuditEntry>,
-    lost: Arc<AtomicU64>,
+    lost: Counter,
     store: Store,
 }
 
 impl Audit {
-    /// A queue and the task that empties it.
-    pub fn new(store: Store) -> (Self, AuditTask) {
+    /// A queue and the task that empties it; what is not kept is counted in `lost`.
+    pub fn new(store: Store, lost: Counter) -> (Self, AuditTask) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let lost = Arc::new(AtomicU64::new(0));
         let task = AuditTask {
             queue,
-            lost: Arc::clone(&lost),
+            lost: lost.clone(),
             store,
         };
         let audit = Self {
@@ -59,13 +57,13 @@ impl Audit {
     /// Leaves an entry.
     pub fn note(&self, entry: NewAuditEntry) {
         if self.queue.try_send(entry).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.lost.inc();
         }
     }
 
     /// Entries that were not kept.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.lost.get()
     }
 }
 
@@ -93,7 +91,7 @@ impl AuditTask {
             }
             if let Err(error) = self.store.audit().append_all(&batch).await {
                 let lost = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-                self.lost.fetch_add(lost, Ordering::Relaxed);
+                self.lost.inc_by(lost);
                 tracing::warn!(%error, lost, "audit entries are in this log only");
             }
             batch.clear();
@@ -128,7 +126,7 @@ mod tests {
     #[tokio::test]
     async fn entries_arrive_in_order_and_what_is_too_much_is_counted() {
         let store = Store::open("sqlite::memory:").await.unwrap();
-        let (audit, task) = Audit::new(store.clone());
+        let (audit, task) = Audit::new(store.clone(), Counter::default());
         for n in 0..QUEUE + 5 {
             audit.note(entry(&n.to_string()));
         }

@@ -27,10 +27,16 @@ const OF_ONE_SERVER: [&str; 9] = [
     "ownerReferences",
 ];
 /// Annotations that tools write about one server.
-const OF_TOOLS: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
+const OF_TOOLS: [&str; 3] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "node.alpha.kubernetes.io/ttl",
+    "volumes.kubernetes.io/controller-managed-attach-detach",
+];
 /// Every cluster makes these itself.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 const MADE_BY_CLUSTERS: &str = "kube-root-ca.crt";
+const SERVICE_ACCOUNT: &str = "kubernetes.io/service-account-token";
+const BOOTSTRAP_TOKEN: &str = "bootstrap.kubernetes.io/token";
 
 /// The object as it can be applied elsewhere; `None` for what is not moved.
 pub fn portable(kind: Kind, object: &Value, options: Options) -> Option<Value> {
@@ -43,11 +49,18 @@ pub fn portable(kind: Kind, object: &Value, options: Options) -> Option<Value> {
         .get("type")
         .and_then(Value::as_str)
         .unwrap_or_default();
+    let place = metadata.get("namespace").and_then(Value::as_str);
+    // What a cluster keeps about itself; bootstrap tokens of Machines are there too.
+    let of_cluster = place.is_some_and(|place| place.starts_with("kube-"));
     let skipped = leaves
         || match kind.kind {
             "Namespace" => NAMESPACES.contains(&name),
-            "ConfigMap" => name == MADE_BY_CLUSTERS,
-            "Secret" => !options.secrets || secret == "kubernetes.io/service-account-token",
+            "ConfigMap" => of_cluster || name == MADE_BY_CLUSTERS,
+            "Secret" => {
+                !options.secrets
+                    || secret == SERVICE_ACCOUNT
+                    || (of_cluster && secret != BOOTSTRAP_TOKEN)
+            }
             _ => false,
         };
     if skipped {
@@ -96,6 +109,7 @@ fn quiet(kind: Kind, object: &mut Map<String, Value>) {
             remove("status", "operations");
         }
         "Namespace" => remove("spec", "finalizers"),
+        "Node" => forget_conditions(object),
         "MachineOperation" => {
             if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
                 spec.insert("suspend".to_owned(), Value::Bool(true));
@@ -103,6 +117,21 @@ fn quiet(kind: Kind, object: &mut Map<String, Value>) {
         }
         _ => {}
     }
+}
+
+/// Taints that a server puts on Nodes for their condition there.
+fn forget_conditions(node: &mut Map<String, Value>) {
+    let Some(spec) = node.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    if let Some(taints) = spec.get_mut("taints").and_then(Value::as_array_mut) {
+        let is_condition = |taint: &Value| {
+            let key = taint.get("key").and_then(Value::as_str).unwrap_or_default();
+            key.starts_with("node.kubernetes.io/")
+        };
+        taints.retain(|taint| !is_condition(taint));
+    }
+    spec.retain(|_, value| !is_empty(value));
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -188,6 +217,10 @@ mod tests {
         let token =
             json!({"metadata": {"name": "t"}, "type": "kubernetes.io/service-account-token"});
         assert_eq!(moved("Secret", token, secrets), None);
+        let in_system = |kind: &str| json!({"metadata": {"name": "a", "namespace": "kube-system"}, "type": kind});
+        assert_eq!(moved("ConfigMap", in_system(""), none), None);
+        assert_eq!(moved("Secret", in_system("Opaque"), secrets), None);
+        assert!(moved("Secret", in_system(BOOTSTRAP_TOKEN), secrets).is_some());
         let leaving = json!({"metadata": {"name": "a", "deletionTimestamp": "t"}});
         assert_eq!(moved("Machine", leaving, none), None);
     }

@@ -10,3 +10,5 @@ mod harness;
 mod kube_client;
 #[cfg(test)]
 mod kubectl;
+#[cfg(test)]
+mod transfer;

@@ -5,6 +5,7 @@ mod access;
 mod audit;
 mod discovery;
 mod meter;
+mod metrics;
 mod negotiate;
 mod openapi;
 mod protobuf;
@@ -16,5 +17,6 @@ mod watch;
 mod write;
 
 pub use meter::{Meter, Quota};
+pub use metrics::ApiMetrics;
 pub use router::{Server, router};
 pub use tls::{Limits, serve};

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::{self as gate, authenticate, authorize, authorize_path};
 use super::meter::Meter;
+use super::metrics::ApiMetrics;
 use super::negotiate::Shape;
 use super::request::{ListOptions, Location, Query};
 use super::{audit, discovery, openapi, read, watch, write};
@@ -45,6 +46,8 @@ pub struct Server {
     pub access: Access,
     /// What each user may ask.
     pub meter: Arc<Meter>,
+    /// Counters.
+    pub metrics: ApiMetrics,
     /// Where writes are noted.
     pub audit: Audit,
     /// Ends the watches.
@@ -108,7 +111,10 @@ async fn handle(State(server): State<Server>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match route(&server, &parts, body).await {
         Ok(response) => response,
-        Err(error) => error.into_response(),
+        Err(error) => {
+            server.metrics.refused(error.code());
+            error.into_response()
+        }
     }
 }
 
@@ -120,31 +126,55 @@ async fn route(server: &Server, parts: &Parts, body: Body) -> Result<Response, A
         _ => {}
     }
     let user = authenticate(&server.access, &parts.headers)?;
-    server.meter.request(&user, Instant::now())?;
     let query = Query::parse(parts.uri.query());
-    let Some(location) = Location::parse(&server.catalog, &path) else {
+    let location = Location::parse(&server.catalog, &path);
+    let watch = query.get("watch").is_some();
+    let has_name = location.as_ref().is_none_or(|l| l.name.is_some());
+    let verb = Verb::of_request(parts.method.as_str(), has_name, watch);
+    let answer = match server.meter.request(&user, Instant::now()) {
+        Ok(()) => serve(server, &user, &path, location, &query, parts, body).await,
+        Err(refused) => Err(refused),
+    };
+    let code = answer
+        .as_ref()
+        .map_or_else(ApiError::code, |response| response.status().as_u16());
+    server.metrics.answered(&user.role, verb, code);
+    answer
+}
+
+/// Answers a user whose request was counted.
+async fn serve(
+    server: &Server,
+    user: &User,
+    path: &str,
+    location: Option<Location>,
+    query: &Query,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let Some(location) = location else {
         if parts.method == Method::POST && REVIEWS.iter().any(|(review, _)| *review == path) {
-            return review(server, &user, &path, body).await;
+            return review(server, user, path, body).await;
         }
-        authorize_path(&user, parts.method.as_str(), &path)?;
+        authorize_path(user, parts.method.as_str(), path)?;
         let found = (parts.method == Method::GET)
-            .then(|| fixed(server, &path, &parts.headers))
+            .then(|| fixed(server, path, &parts.headers))
             .flatten();
         return found.ok_or_else(ApiError::no_such_resource);
     };
-    let allowed = authorize(server, &user, parts.method.as_str(), &location, &query);
+    let allowed = authorize(server, user, parts.method.as_str(), &location, query);
     if parts.method == Method::GET {
         allowed?;
-        return get(server, &user, &location, parts, &query);
+        return get(server, user, &location, parts, query);
     }
-    let server = &server.acting_for(&user, parts.method == Method::PATCH);
+    let server = &server.acting_for(user, parts.method == Method::PATCH);
     let tried = async {
         allowed?;
         let body = read_body(body).await?;
-        write(server, &location, parts, &query, body).await
+        write(server, &location, parts, query, body).await
     };
     let result = tried.await;
-    audit::note(server, &user, parts, &location, &query, &result);
+    audit::note(server, user, parts, &location, query, &result);
     let reply = result?;
     respond(server, &location, &parts.headers, &reply)
 }
@@ -164,6 +194,7 @@ fn get(
     let options = ListOptions::parse(&location.resource, query)?;
     if options.watch {
         let place = server.meter.watch(user, Instant::now())?;
+        let place = (place, server.metrics.watch(&user.role));
         return watch::watch(server, location, options, shape, place);
     }
     Ok(json_answer(read::list(server, location, &options, shape)?))

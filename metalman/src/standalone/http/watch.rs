@@ -17,6 +17,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use super::meter::WatchPlace;
+use super::metrics::OpenWatch;
 use super::negotiate::{Shape, shown};
 use super::request::{ListOptions, Location};
 use super::router::Server;
@@ -45,7 +46,7 @@ struct Watcher {
     deadline: Instant,
     ticks: Interval,
     ended: bool,
-    _place: WatchPlace,
+    _place: (WatchPlace, OpenWatch),
 }
 
 /// Starts a watch.
@@ -57,7 +58,7 @@ pub(super) fn watch(
     location: &Location,
     options: ListOptions,
     shape: Shape,
-    place: WatchPlace,
+    place: (WatchPlace, OpenWatch),
 ) -> Result<Response, ApiError> {
     let any = options.initial_events || options.version.is_none_or(|version| version == 0);
     let since = if any { None } else { options.version };
@@ -242,6 +243,7 @@ impl Watcher {
     }
 
     fn drop_slow(&mut self, missed: u64) {
+        self.server.metrics.dropped_watch();
         tracing::warn!(resource = %self.resource.plural, missed, "dropped a slow watcher");
         let text = format!("too old resource version: the watch lagged {missed} changes behind");
         self.push("ERROR", &ApiError::expired(text).to_value());
