@@ -103,8 +103,9 @@ impl Plan {
                 "dns": [self.gateway],
             }] } },
         });
-        if let Some(bmcs) = &self.bmcs {
-            machine["spec"]["pxe"]["redfish"] = bmcs.redfish(index);
+        let pxe = machine.pointer_mut("/spec/pxe");
+        if let (Some(pxe), Some(bmcs)) = (pxe.and_then(Value::as_object_mut), &self.bmcs) {
+            pxe.insert("redfish".to_owned(), bmcs.redfish(index));
         }
         machine
     }

@@ -46,7 +46,8 @@ pub async fn run(api: &Embedded, fleet: &Fleet, plan: &Plan) -> Result<Value> {
     let ended = loop {
         look.tick().await;
         let operation = api.get(&path).await?;
-        let phase = operation["status"]["phase"].as_str().unwrap_or_default();
+        let phase = operation.pointer("/status/phase").and_then(Value::as_str);
+        let phase = phase.unwrap_or_default();
         if matches!(phase, "Complete" | "Failed") {
             break operation;
         }
@@ -55,15 +56,16 @@ pub async fn run(api: &Embedded, fleet: &Fleet, plan: &Plan) -> Result<Value> {
             "{} is {phase} after {:?}: {}",
             plan.name,
             plan.limit,
-            operation["status"]["message"]
+            operation.pointer("/status/message").unwrap_or(&Value::Null)
         );
     };
     let seconds = begun.elapsed().as_secs_f64();
     let (log, counters) = (fleet.log().await?, fleet.counters().await?);
-    let targets = ended["status"]["targets"].as_array();
+    let targets = ended.pointer("/status/targets").and_then(Value::as_array);
     let machines = targets.map_or(0, Vec::len);
     let complete = targets.into_iter().flatten();
-    let complete = complete.filter(|target| target["phase"] == "Complete");
+    let complete =
+        complete.filter(|target| target.get("phase").is_some_and(|phase| phase == "Complete"));
     Ok(json!({
         "machines": machines,
         "complete": complete.count(),

@@ -34,8 +34,8 @@ pub async fn wait(fleet: &Fleet, bmcs: u64, limit: Duration) -> Result<Value> {
     let login = |call: &&super::fleet::Call| {
         call.method == "POST" && call.path.trim_end_matches('/').ends_with("/Sessions")
     };
-    let logins = log.calls.iter().filter(login);
-    let last = logins.last().context("no login in the log")?;
+    let last = log.calls.iter().rfind(login);
+    let last = last.context("no login in the log")?;
     let took = at(&last.at)?.duration_since(at(&first.at)?);
     Ok(json!({
         "seconds": took.as_secs_f64(),
