@@ -120,9 +120,7 @@ pub async fn run(config: Config) -> Result<()> {
 
     // The API server, and what is known of the site without it.
     let cluster = cluster::connect(&config, &place, &store, &mut supervisor).await?;
-    if let Some(counters) = &cluster.metrics {
-        counters.register(metrics.registry());
-    }
+    cluster.register(&mut metrics);
     watch::load(&site, &store)
         .await
         .context("load the last known site")?;

@@ -99,7 +99,7 @@ fn report(outcomes: Vec<transfer::Outcome>) -> Result<String> {
     let (mut text, mut failed) = (String::new(), Vec::new());
     for outcome in outcomes {
         match outcome.result {
-            Ok(()) => text.push_str(&format!("{} applied\n", outcome.object)),
+            Ok(()) => text.extend([outcome.object.as_str(), " applied\n"]),
             Err(error) => failed.push(format!("{}: {error:#}", outcome.object)),
         }
     }

@@ -34,7 +34,7 @@ impl StoredArgs {
             ..WireConfig::default()
         };
         let file = self.config;
-        Ok(ConfigArgs { file, flags }.load()?)
+        ConfigArgs { file, flags }.load()
     }
 
     /// The store, which must be there, and that configuration.

@@ -19,6 +19,7 @@ use crate::{
     callbacks::AgentApi,
     clock,
     config::{ClusterConfig, Config},
+    health::Metrics,
     standalone::{
         api::{Api, ApiConfig, ApiFailure},
         http::ApiMetrics,
@@ -36,11 +37,20 @@ pub(super) struct Cluster {
     /// Decides who may look at the web page.
     pub(super) tokens: Arc<dyn TokenCheck>,
     /// Counters of the embedded API, where it is that.
-    pub(super) metrics: Option<ApiMetrics>,
+    metrics: Option<ApiMetrics>,
     /// How agents reach the embedded API, where it is that.
     pub(super) agents: Option<AgentApi>,
     /// Certificate of the web page; may be replaced while it runs.
     pub(super) tls: Arc<ArcSwap<ServerConfig>>,
+}
+
+impl Cluster {
+    /// Registers the counters of the embedded API, where it is that.
+    pub(super) fn register(&self, metrics: &mut Metrics) {
+        if let Some(counters) = &self.metrics {
+            counters.register(metrics.registry());
+        }
+    }
 }
 
 /// Opens the embedded API and starts it, or finds the cluster.

@@ -346,7 +346,7 @@ impl Api {
                 .await
             {
                 Ok(_) => {
-                    tracing::info!(machine.id = %machine, "revoked the agent token of a Machine that is gone")
+                    tracing::info!(machine.id = %machine, "revoked the agent token of a Machine that is gone");
                 }
                 Err(error) => tracing::warn!(%error, "cannot revoke an agent token"),
             }

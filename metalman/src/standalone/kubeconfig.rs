@@ -54,7 +54,7 @@ pub fn kubeconfig_value(kubeconfig: &Kubeconfig) -> Value {
     let users = kubeconfig.auth_infos.iter().map(|user| {
         let info = user.auth_info.as_ref();
         let token = info.and_then(|info| info.token.as_ref());
-        json!({"name": user.name, "user": {"token": token.map(|t| t.expose_secret())}})
+        json!({"name": user.name, "user": {"token": token.map(SecretString::expose_secret)}})
     });
     value.set("users", users.collect());
     value

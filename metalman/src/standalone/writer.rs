@@ -50,9 +50,11 @@ pub struct Submitter {
     guard: Option<Guard>,
 }
 
+type Look = dyn Fn(&News) -> Result<(), ApiError> + Send + Sync;
+
 /// Looks at one change of a job before it is kept.
 #[derive(Clone)]
-struct Guard(Arc<dyn Fn(&News) -> Result<(), ApiError> + Send + Sync>);
+struct Guard(Arc<Look>);
 
 impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,6 +90,7 @@ pub struct Transaction<'w> {
 
 impl Submitter {
     /// The same, but nothing of a job is kept when `guard` refuses one of its changes.
+    #[must_use]
     pub fn guarded(
         &self,
         guard: impl Fn(&News) -> Result<(), ApiError> + Send + Sync + 'static,

@@ -115,7 +115,7 @@ impl ApiTokens<'_> {
         .bind(token.machine_uid.as_deref())
         .bind(token.operation_uid.as_deref())
         .bind(token.created_at.as_microsecond())
-        .bind(token.expires_at.map(|end| end.as_microsecond()))
+        .bind(token.expires_at.map(Timestamp::as_microsecond))
         .execute(&mut *tx)
         .await
         .map_err(during("api_tokens.add"))?;

@@ -44,7 +44,7 @@ pub fn portable(kind: Kind, object: &Value, options: Options) -> Option<Value> {
     let name = metadata.get("name")?.as_str()?;
     let leaves = metadata
         .get("deletionTimestamp")
-        .is_some_and(|t| t.is_string());
+        .is_some_and(Value::is_string);
     let secret = object
         .get("type")
         .and_then(Value::as_str)
@@ -147,9 +147,9 @@ fn is_empty(value: &Value) -> bool {
 mod tests {
     use super::*;
 
-    fn moved(kind: &str, object: Value, options: Options) -> Option<Value> {
+    fn moved(kind: &str, object: &Value, options: Options) -> Option<Value> {
         let kind = super::super::KINDS.into_iter().find(|k| k.kind == kind);
-        portable(kind.unwrap(), &object, options)
+        portable(kind.unwrap(), object, options)
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
             "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"}},
             "spec": {}, "status": {"phase": "x"}});
         assert_eq!(
-            moved("Node", node.clone(), Options::default()).unwrap(),
+            moved("Node", &node, Options::default()).unwrap(),
             json!({"apiVersion": "v1", "kind": "Node",
                    "metadata": {"name": "a", "labels": {"l": "1"}, "finalizers": ["x.io/y"]}})
         );
@@ -170,7 +170,7 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(
-            moved("Node", node, status).unwrap()["status"],
+            moved("Node", &node, status).unwrap()["status"],
             json!({"phase": "x"})
         );
     }
@@ -184,7 +184,7 @@ mod tests {
         let machine = json!({"metadata": {"name": "a"}, "spec": {"provider": "p",
             "operations": {"repaveCounter": 3}}, "status": {"operations": {"repaveCounter": 3}}});
         assert_eq!(
-            moved("Machine", machine, status).unwrap(),
+            moved("Machine", &machine, status).unwrap(),
             json!({"apiVersion": "unbounded-cloud.io/v1alpha3", "kind": "Machine",
                    "metadata": {"name": "a"}, "spec": {"provider": "p"}, "status": {}})
             .as_object()
@@ -197,7 +197,7 @@ mod tests {
         );
         let operation =
             json!({"metadata": {"name": "a"}, "spec": {"operationKind": "HostReplace"}});
-        let operation = moved("MachineOperation", operation, Options::default()).unwrap();
+        let operation = moved("MachineOperation", &operation, Options::default()).unwrap();
         assert_eq!(operation["spec"]["suspend"], true);
     }
 
@@ -209,19 +209,19 @@ mod tests {
             secrets: true,
             ..none
         };
-        assert_eq!(moved("Namespace", named("kube-system"), none), None);
-        assert!(moved("Namespace", named("unbounded-system"), none).is_some());
-        assert_eq!(moved("ConfigMap", named("kube-root-ca.crt"), none), None);
-        assert_eq!(moved("Secret", named("bmc"), none), None);
-        assert!(moved("Secret", named("bmc"), secrets).is_some());
+        assert_eq!(moved("Namespace", &named("kube-system"), none), None);
+        assert!(moved("Namespace", &named("unbounded-system"), none).is_some());
+        assert_eq!(moved("ConfigMap", &named("kube-root-ca.crt"), none), None);
+        assert_eq!(moved("Secret", &named("bmc"), none), None);
+        assert!(moved("Secret", &named("bmc"), secrets).is_some());
         let token =
             json!({"metadata": {"name": "t"}, "type": "kubernetes.io/service-account-token"});
-        assert_eq!(moved("Secret", token, secrets), None);
+        assert_eq!(moved("Secret", &token, secrets), None);
         let in_system = |kind: &str| json!({"metadata": {"name": "a", "namespace": "kube-system"}, "type": kind});
-        assert_eq!(moved("ConfigMap", in_system(""), none), None);
-        assert_eq!(moved("Secret", in_system("Opaque"), secrets), None);
-        assert!(moved("Secret", in_system(BOOTSTRAP_TOKEN), secrets).is_some());
+        assert_eq!(moved("ConfigMap", &in_system(""), none), None);
+        assert_eq!(moved("Secret", &in_system("Opaque"), secrets), None);
+        assert!(moved("Secret", &in_system(BOOTSTRAP_TOKEN), secrets).is_some());
         let leaving = json!({"metadata": {"name": "a", "deletionTimestamp": "t"}});
-        assert_eq!(moved("Machine", leaving, none), None);
+        assert_eq!(moved("Machine", &leaving, none), None);
     }
 }

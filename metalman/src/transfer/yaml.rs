@@ -12,8 +12,13 @@ pub fn document(value: &Value) -> String {
     let mut text = String::from("---\n");
     match value {
         Value::Object(map) if !map.is_empty() => block(&mut text, value, 0, false),
-        other => {
-            scalar(&mut text, other);
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => {
+            scalar(&mut text, value);
             text.push('\n');
         }
     }

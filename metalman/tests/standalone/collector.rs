@@ -1,14 +1,12 @@
 //! Objects whose owners go: background, foreground, orphan, several owners, across a restart.
 
-use std::time::{Duration, Instant};
-
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 use kube::{Api, Client, ResourceExt as _};
 use metalman_api::machine::Machine;
 use serde_json::{Value, json};
 
-use crate::harness::Running;
+use crate::harness::{Running, until};
 
 struct Site {
     machines: Api<Machine>,
@@ -63,14 +61,6 @@ impl Site {
 
     async fn is_gone(&self, map: &str) -> bool {
         self.maps.get_opt(map).await.unwrap().is_none()
-    }
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds().await {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

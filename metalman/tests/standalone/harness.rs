@@ -7,6 +7,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -105,14 +106,10 @@ impl Running {
             user.auth_info.as_mut().unwrap().token = Some(text.to_owned().into());
         }
         let access = self.api.access();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while access.user(text).is_none() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "the token is not known"
-            );
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        until("the token to be known", async || {
+            access.user(text).is_some()
+        })
+        .await;
         kubeconfig
     }
 
@@ -161,6 +158,18 @@ pub(crate) async fn client(kubeconfig: Kubeconfig) -> Client {
         .await
         .unwrap();
     Client::try_from(config).unwrap()
+}
+
+/// Waits for a state.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        while !holds().await {
+            tick.tick().await;
+        }
+    };
+    let limit = Duration::from_secs(30);
+    tokio::time::timeout(limit, waiting).await.expect(what);
 }
 
 /// Must nothing be skipped?

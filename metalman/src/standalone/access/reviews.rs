@@ -155,7 +155,7 @@ fn rules(user: &User) -> Value {
 mod tests {
     use super::*;
 
-    fn ask(user: &User, plural: &str, spec: Value) -> Value {
+    fn ask(user: &User, plural: &str, spec: &Value) -> Value {
         let path = REVIEWS
             .iter()
             .find(|(p, _)| p.ends_with(&format!("/{plural}")));
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn token_reviews_do_not_echo_the_token() {
         let admin = User::admin();
-        let review = |token: &str| ask(&admin, "tokenreviews", json!({ "token": token }));
+        let review = |token: &str| ask(&admin, "tokenreviews", &json!({ "token": token }));
         assert_eq!(review("right")["status"]["user"]["username"], "admin");
         assert_eq!(review("wrong")["status"]["authenticated"], false);
         assert!(!review("right").to_string().contains("right"));
@@ -186,12 +186,12 @@ mod tests {
             let own = ask(
                 &viewer,
                 "selfsubjectaccessreviews",
-                json!({ "resourceAttributes": attributes }),
+                &json!({ "resourceAttributes": attributes }),
             );
             let others = ask(
                 &User::admin(),
                 "subjectaccessreviews",
-                json!({"user": "vera", "groups": ["unbounded:viewers"],
+                &json!({"user": "vera", "groups": ["unbounded:viewers"],
                        "resourceAttributes": attributes}),
             );
             assert_eq!(own["status"], others["status"]);
@@ -202,7 +202,7 @@ mod tests {
         assert!(!may("get", "secrets", ""));
         assert!(!may("*", "*", "*"));
         let path = json!({"nonResourceAttributes": {"verb": "get", "path": "/api"}});
-        let answer = ask(&viewer, "selfsubjectaccessreviews", path);
+        let answer = ask(&viewer, "selfsubjectaccessreviews", &path);
         assert_eq!(answer["status"]["allowed"], true);
     }
 
@@ -212,12 +212,12 @@ mod tests {
         let answer = ask(
             &agent,
             "selfsubjectrulesreviews",
-            json!({"namespace": "default"}),
+            &json!({"namespace": "default"}),
         );
         let rules = answer["status"]["resourceRules"].as_array().unwrap();
         let machines = rules.iter().find(|r| r["resources"] == json!(["machines"]));
         assert_eq!(machines.unwrap()["resourceNames"], json!(["node-1"]));
-        let admin = ask(&User::admin(), "selfsubjectrulesreviews", json!({}));
+        let admin = ask(&User::admin(), "selfsubjectrulesreviews", &json!({}));
         assert!(admin.to_string().contains("[\"*\"]"));
     }
 }
