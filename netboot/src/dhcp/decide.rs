@@ -95,12 +95,7 @@ pub fn decide(
     request: &BootRequest,
 ) -> Decision {
     let machine = directory.by_mac(request.mac);
-    let step = Step {
-        arrival,
-        server,
-        request,
-        machine: machine.as_deref(),
-    };
+    let step = Step::new(arrival, server, request, machine.as_deref());
     if server.role == Role::Proxy {
         return proxy::on_server_port(&step, directory);
     }
@@ -142,6 +137,20 @@ pub(super) struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
+    pub(super) const fn new(
+        arrival: Arrival,
+        server: &'a Server,
+        request: &'a BootRequest,
+        machine: Option<&'a BootMachine>,
+    ) -> Self {
+        Self {
+            arrival,
+            server,
+            request,
+            machine,
+        }
+    }
+
     /// The server the request is for, when that is not us.
     pub(super) fn other_server(&self) -> Option<Ipv4Addr> {
         let named = self.request.server_identifier?;

@@ -45,12 +45,7 @@ pub fn decide_on_proxy_port(
     request: &BootRequest,
 ) -> Decision {
     let machine = directory.by_mac(request.mac);
-    let step = Step {
-        arrival,
-        server,
-        request,
-        machine: machine.as_deref(),
-    };
+    let step = Step::new(arrival, server, request, machine.as_deref());
     match request.kind {
         // The answer goes back to where the question came from, as to any client of a port.
         RequestKind::Request | RequestKind::Inform if wants_boot(request) => {

@@ -14,6 +14,7 @@
 mod dhcp;
 mod http;
 mod images;
+mod request;
 mod template;
 mod tftp;
 mod words;
@@ -21,6 +22,7 @@ mod words;
 pub use dhcp::dhcp;
 pub use http::http;
 pub use images::images;
+pub use request::request;
 pub use template::template;
 pub use tftp::tftp;
 #[cfg(test)]

@@ -146,4 +146,4 @@ macro_rules! replayed {
     )* };
 }
 
-replayed!(dhcp tftp http images template);
+replayed!(dhcp tftp http request images template);
