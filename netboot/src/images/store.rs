@@ -442,8 +442,6 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(test)]
-mod hostile_tests;
-#[cfg(test)]
 mod keep_tests;
 #[cfg(test)]
 mod registry_tests;

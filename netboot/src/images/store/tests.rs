@@ -8,6 +8,8 @@ use super::*;
 use crate::images::digest::{digest_of, sha256_hex};
 use crate::images::{Compression, FetchPhase};
 
+mod hostile;
+
 const RAW: &[u8] = b"raw disk content, repeated. raw disk content, repeated.";
 
 /// An image layout under construction.

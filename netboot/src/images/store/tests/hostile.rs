@@ -1,12 +1,10 @@
 //! Archives that somebody made to do harm, as layers of whole images: each is refused by name, or
 //! unpacked without harm, and leaves nothing outside its place and nothing half-done.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::tests::LayoutDir;
 use super::*;
 use crate::images::unpack::tests::{Item, gzip, header, pax, tar};
 
