@@ -132,14 +132,14 @@ appliance_rows() {
     requests=$(fleet_requests)
     sleep 60
     cpu=$(($(server_cpu_us) - server)) requests=$(($(fleet_requests) - requests)) other=$(others "$busy" "$server" "$sim" "$begun")
-    row 'at rest, a reading a minute' "$(jq -cn --argjson cpu $cpu --argjson requests $requests --argjson rss "$(server_rss_mb)" --argjson other "$other" \
+    row 'no operation, 60 s, rounds included' "$(jq -cn --argjson cpu $cpu --argjson requests $requests --argjson rss "$(server_rss_mb)" --argjson other "$other" \
         '{cpu_percent: ($cpu / 600000), readings: $requests, cpu_us_each: (if $requests > 0 then $cpu / $requests else null end), rss_mb: $rss, other: $other}')"
     busy=$(busy_us) server=$(server_cpu_us) sim=$(sim_cpu_us) begun=$(($(date +%s%N) / 1000000))
     answer=$(in_server_ns "$GENERATOR" bmc-cycle --kubeconfig "$RUN/bmc-state/kubeconfig" --admin "$ADMIN")
     cpu=$(($(server_cpu_us) - server)) other=$(others "$busy" "$server" "$sim" "$begun")
     row "power cycle of $count machines, $((POWER_MS / 1000)) s each way" "$(jq -c --argjson cpu $cpu --argjson rss "$(server_rss_mb)" --argjson other "$other" \
         '{s_min: .seconds, all_on_s, complete, exact_off_on: .exact, requests_each: (.requests / .machines), cpu_ms_each: ($cpu / 1000 / .machines),
-          sessions_peak, rss_mb: $rss, other: $other}' <<<"$answer")"
+          rss_mb: $rss, other: $other}' <<<"$answer")"
     server_stop
     answer=$(ip netns exec $CLIENT_NS curl -fs "$ADMIN/counters")
     row 'stop' "$(jq -c '{sessions_left, locked_accounts}' <<<"$answer")"

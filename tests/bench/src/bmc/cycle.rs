@@ -73,7 +73,6 @@ pub async fn run(api: &Embedded, fleet: &Fleet, plan: &Plan) -> Result<Value> {
         "all_on_s": last_on(&log, applied)?,
         "exact": exact(&log.power),
         "requests": counters.total.requests,
-        "sessions_peak": counters.total.sessions_peak,
     }))
 }
 

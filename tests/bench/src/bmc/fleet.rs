@@ -52,8 +52,6 @@ pub struct Counters {
     pub total: Totals,
     /// Sessions that are open.
     pub sessions_left: u64,
-    /// Accounts that are locked.
-    pub locked_accounts: u64,
 }
 
 /// Figures of all BMCs together.
@@ -61,10 +59,6 @@ pub struct Counters {
 pub struct Totals {
     /// Requests answered.
     pub requests: u64,
-    /// Most sessions one BMC had at one time.
-    pub sessions_peak: u64,
-    /// Wrong passwords.
-    pub logins_refused: u64,
 }
 
 impl Fleet {
