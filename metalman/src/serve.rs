@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use self::{
+    address::Place,
     cluster::Cluster,
     firmware::{BootSockets, FileSockets},
     view::{Heard, WebView},
@@ -98,17 +99,8 @@ pub async fn run(config: Config) -> Result<()> {
     let health_page = listen::tcp("health and metrics", "--health-port", health_page).await?;
 
     // Who boots, from short records: DHCP answers while all else is read.
-    let site = Arc::new(Site::new(&config.site));
-    site.loaders().hold_against(config.sbat_level.clone());
-    let boot = BootView {
-        site: site.clone(),
-        store: store.clone(),
-        images: images.clone(),
-        default_netboot_image: config.default_netboot_image.clone(),
-        serve_url: server.http_url.as_str().into(),
-        cache: BootCache::default(),
-        boot_url: boot_tls::boot_url(&config, &place, &server),
-    };
+    let boot = boot_view(&config, &place, &server, &store, &images);
+    let site = boot.site.clone();
     let (recorder, recorder_task) = recorder(&store, &site);
     let (alarm, alarm_task) = Alarm::new();
     let directory: Arc<dyn BootDirectory> =
@@ -121,33 +113,21 @@ pub async fn run(config: Config) -> Result<()> {
     // The API server, and what is known of the site without it.
     let cluster = cluster::connect(&config, &place, &store, &mut supervisor).await?;
     cluster.register(&mut metrics);
-    watch::load(&site, &store)
-        .await
-        .context("load the last known site")?;
-    boot.rebuild(clock::now())
-        .await
-        .context("load the install tokens")?;
+    let loaded = watch::load(&site, &store).await;
+    loaded.context("load the last known site")?;
+    let built = boot.rebuild(clock::now()).await;
+    built.context("load the install tokens")?;
     start_dhcp(&mut supervisor, dhcp, &directory);
 
     let identity = |tls| boot_tls::identity(tls, &cluster.tls);
     let http_tls = config.http_tls.as_ref().map(identity).transpose()?;
 
-    // What is seen at boot: queued by many, written by one task that outlives them.
     metrics.register_timeline(recorder.clone());
-    let stop = supervisor.foundation_stop_token();
-    supervisor.start_foundation("recorder", async move {
-        recorder_task.run(stop).await;
-        Ok(())
-    });
+    start_recorder(&mut supervisor, recorder_task);
 
     // Those who answer, those who decide, those who show.
     let secrets = Secrets::new(cluster.client.clone());
-    let desk = BmcDesk {
-        site: site.clone(),
-        secrets: secrets.clone(),
-        bmcs: Bmcs::new(store.clone(), config.bmc.max_connections, clock::now),
-        clock: clock::now,
-    };
+    let desk = bmc_desk(&config, &site, &store, &secrets);
     let parts = Parts {
         config,
         secrets,
@@ -183,6 +163,46 @@ pub async fn run(config: Config) -> Result<()> {
     ended?;
     info!("metalman stopped");
     Ok(())
+}
+
+/// What the boot services see, empty so far.
+fn boot_view(
+    config: &Config,
+    place: &Place,
+    server: &ServerContext,
+    store: &Store,
+    images: &ImageStore,
+) -> BootView {
+    let site = Arc::new(Site::new(&config.site));
+    site.loaders().hold_against(config.sbat_level.clone());
+    BootView {
+        site,
+        store: store.clone(),
+        images: images.clone(),
+        default_netboot_image: config.default_netboot_image.clone(),
+        serve_url: server.http_url.as_str().into(),
+        cache: BootCache::default(),
+        boot_url: boot_tls::boot_url(config, place, server),
+    }
+}
+
+/// What is called when a BMC is.
+fn bmc_desk(config: &Config, site: &Arc<Site>, store: &Store, secrets: &Secrets) -> BmcDesk {
+    BmcDesk {
+        site: site.clone(),
+        secrets: secrets.clone(),
+        bmcs: Bmcs::new(store.clone(), config.bmc.max_connections, clock::now),
+        clock: clock::now,
+    }
+}
+
+/// What is seen at boot is queued by many and written by one task that outlives them.
+fn start_recorder(supervisor: &mut Supervisor, task: RecorderTask) {
+    let stop = supervisor.foundation_stop_token();
+    supervisor.start_foundation("recorder", async move {
+        task.run(stop).await;
+        Ok(())
+    });
 }
 
 /// The recorder, which asks the site for the operation that runs and for the generation of loaders.

@@ -264,20 +264,26 @@ impl Snapshot {
 
 /// Every MAC and address that more than one machine claims.
 fn conflicts(machines: &[Arc<BootMachine>]) -> Vec<Arc<Conflict>> {
-    let mut claims: HashMap<Disputed, Vec<&str>> = HashMap::with_capacity(machines.len() * 2);
+    let mut claims: HashMap<Disputed, &str> = HashMap::with_capacity(machines.len() * 2);
+    // Hardly any: only these have a list.
+    let mut disputed: HashMap<Disputed, Vec<&str>> = HashMap::new();
     for machine in machines {
         for lease in &machine.leases {
             for value in [Disputed::Mac(lease.mac), Disputed::Ip(lease.ipv4)] {
-                let claimants = claims.entry(value).or_default();
-                if claimants.last() != Some(&machine.name.as_str()) {
-                    claimants.push(&machine.name);
+                let name = machine.name.as_str();
+                let first = *claims.entry(value).or_insert(name);
+                if first == name {
+                    continue;
+                }
+                let claimants = disputed.entry(value).or_insert_with(|| vec![first]);
+                if claimants.last() != Some(&name) {
+                    claimants.push(name);
                 }
             }
         }
     }
-    let mut conflicts: Vec<_> = claims
+    let mut conflicts: Vec<_> = disputed
         .into_iter()
-        .filter(|(_, claimants)| claimants.len() > 1)
         .map(|(value, mut claimants)| {
             claimants.sort_unstable();
             let machines = claimants.into_iter().map(str::to_owned).collect();

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     embedded::Embedded,
@@ -51,14 +51,15 @@ pub async fn run(api: &Embedded, plan: &Plan) -> Result<Value> {
     let rounds = if plan.is_filled { 1 } else { 2 };
     let expected = rounds * plan.objects.machines;
     let watch = api.watch(MACHINES, Some(version)).await?;
-    let follower = tokio::spawn(follow(watch, version, expected));
-    let mut report = json!({ "idle": idle.len() });
+    let mut follower = JoinSet::new();
+    follower.spawn(follow(watch, version, expected));
+    let mut created = Value::Null;
     if !plan.is_filled {
         let create = |index| {
             let machine = plan.objects.machine(index);
             async move { api.create(MACHINES, &machine).await }
         };
-        report["create"] = phase(plan, create).await?;
+        created = phase(plan, create).await?;
     }
     let patch = |index| async move {
         let path = format!("{MACHINES}/{}/status", Fill::name(index));
@@ -66,13 +67,17 @@ pub async fn run(api: &Embedded, plan: &Plan) -> Result<Value> {
         let status = json!({ "status": { "phase": "Ready", "message": message } });
         api.merge_patch(&path, &status).await
     };
-    report["patch"] = phase(plan, patch).await?;
+    let patched = phase(plan, patch).await?;
     let acknowledged = Instant::now();
-    let seen = timeout(BEHIND, follower)
+    let seen = timeout(BEHIND, follower.join_next())
         .await
-        .context("the watcher did not see all writes within a minute")??;
-    report["watcher"] = json!({ "seen": seen?, "behind_us": acknowledged.elapsed().as_micros() });
-    report["rss_mb"] = json!(rss_mb(&plan.pids)?);
+        .context("the watcher did not see all writes within a minute")?
+        .context("nobody watches")??;
+    let behind = acknowledged.elapsed().as_micros();
+    let report = json!({
+        "idle": idle.len(), "create": created, "patch": patched,
+        "watcher": { "seen": seen?, "behind_us": behind }, "rss_mb": rss_mb(&plan.pids)?,
+    });
     drop(idle);
     Ok(report)
 }
@@ -114,9 +119,10 @@ async fn follow(mut watch: reqwest::Response, since: u64, expected: u64) -> Resu
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();
             let event: Value = serde_json::from_slice(&line)?;
-            match event["type"].as_str() {
+            match text_at(&event, "/type") {
                 Some("ADDED" | "MODIFIED") => {
-                    let version = version_of(&event["object"]).context("no version")?;
+                    let version = event.get("object").and_then(version_of);
+                    let version = version.context("no version")?;
                     ensure!(version > last, "version {version} came after {last}");
                     (last, seen) = (version, seen + 1);
                 }
@@ -160,10 +166,11 @@ pub async fn write_until_gone(api: &Embedded, objects: &Fill, notes: &Path) -> R
 pub async fn check_acknowledged(api: &Embedded, notes: &Path) -> Result<Value> {
     let noted: HashMap<String, u64> = serde_json::from_slice(&fs::read(notes)?)?;
     let list = api.get(MACHINES).await?;
-    let items = list["items"].as_array().context("a list without items")?;
+    let items = list.get("items").and_then(Value::as_array);
+    let items = items.context("a list without items")?;
     let kept: HashMap<&str, u64> = items
         .iter()
-        .filter_map(|item| Some((item["metadata"]["name"].as_str()?, version_of(item)?)))
+        .filter_map(|item| Some((text_at(item, "/metadata/name")?, version_of(item)?)))
         .collect();
     let is_lost = |(name, version): &(&String, &u64)| kept.get(name.as_str()) < Some(*version);
     let lost = noted.iter().filter(is_lost).count();
@@ -173,7 +180,11 @@ pub async fn check_acknowledged(api: &Embedded, notes: &Path) -> Result<Value> {
 }
 
 fn version_of(object: &Value) -> Option<u64> {
-    object["metadata"]["resourceVersion"].as_str()?.parse().ok()
+    text_at(object, "/metadata/resourceVersion")?.parse().ok()
+}
+
+fn text_at<'v>(object: &'v Value, pointer: &str) -> Option<&'v str> {
+    object.pointer(pointer)?.as_str()
 }
 
 /// Resident memory of some processes together.
