@@ -197,7 +197,7 @@ generator() {
 }
 
 # measured FILTER ARG…: runs the generator and leaves in $MEASURED what the jq FILTER makes of its output, which has
-# .server_cpu_us, .other (cores used by others) and .rss_mb in addition.
+# .server_cpu_us, .generator_cpu_us, .other (cores used by others) and .rss_mb in addition.
 measured() {
     local filter=$1 cpu busy own out
     shift
@@ -210,7 +210,7 @@ measured() {
     # shellcheck disable=SC2034 # read by the suites
     MEASURED=$(jq -c --argjson cpu $cpu --argjson busy "$busy" --argjson wall $((own > 0 ? own : 1)) \
         --argjson gen "$(awk '{printf "%.0f", ($1+$2)*1000000}' "$RUN/generator.time")" --argjson rss "$(server_rss_mb)" \
-        ". + {server_cpu_us: \$cpu, wall_us: \$wall, rss_mb: \$rss, other: ([0, (\$busy - \$cpu - \$gen) / \$wall] | max)} | $filter" <<<"$out")
+        ". + {server_cpu_us: \$cpu, generator_cpu_us: \$gen, wall_us: \$wall, rss_mb: \$rss, other: ([0, (\$busy - \$cpu - \$gen) / \$wall] | max)} | $filter" <<<"$out")
 }
 
 # row TITLE FIGURES [NOTE]: one line of the result. A figure whose name ends in _max or _min is compared.

@@ -115,7 +115,9 @@ http_answers() {
     die "$SERVER_NAME does not answer $1"
 }
 
-# image_row TITLE PATH CLIENTS PORT
+# image_row TITLE PATH CLIENTS PORT. What is compared is the processor time of server and generator together: with many
+# readers and full socket buffers the kernel sends the server's data while it handles acknowledgements, on the
+# generator's processor, and a server that fills larger buffers would look cheaper than it is.
 image_row() {
     local best='' try tries=3
     [ -z "$quick" ] || tries=1
@@ -123,7 +125,8 @@ image_row() {
         measured . http --server "$SERVER_IP:$4" --path "$2" --clients "$3" --source "$CLIENTS_FIRST" --seconds 4
         best=$(printf '%s\n' "$best" "$MEASURED" | jq -cs 'max_by(.megabytes_per_s // 0)')
     done
-    row "$1" "$(jq -c '{mb_s_max: .megabytes_per_s, cpu_s_gb_min: (if .megabytes then .server_cpu_us / 1000 / .megabytes else null end),
+    row "$1" "$(jq -c '{mb_s_max: .megabytes_per_s, server_cpu_s_gb: (if .megabytes then .server_cpu_us / 1000 / .megabytes else null end),
+        both_cpu_s_gb_min: (if .megabytes then (.server_cpu_us + .generator_cpu_us) / 1000 / .megabytes else null end),
         rss_mb, other}' <<<"$best")" "$(jq -r '.error // ""' <<<"$best")"
 }
 
