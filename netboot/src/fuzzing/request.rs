@@ -118,7 +118,7 @@ fn same(headers: &HeaderMap, name: &str, lines: &[&[u8]]) {
     let found: Vec<&[u8]> = headers
         .get_all(name)
         .iter()
-        .map(|value| value.as_bytes())
+        .map(http::HeaderValue::as_bytes)
         .collect();
     assert_eq!(found, lines, "{name}");
 }

@@ -193,6 +193,11 @@ fn links() -> Vec<Case> {
             &[symbolic("disk", "/tmp")],
             "replaces the disk directory",
         ),
+    ]
+}
+
+fn hard_links() -> Vec<Case> {
+    vec![
         refused(
             "hard link out",
             &[hard("disk/h", "/etc/passwd")],
@@ -294,18 +299,11 @@ fn two_sizes(in_pax: usize, in_header: u64, rest: &[u8]) -> Vec<u8> {
 }
 
 fn headers() -> Vec<Case> {
-    let smuggled = tar(&[file("disk/smuggled")]);
     let (path, link) = (
         pax(&[("path", "../escape")]),
         pax(&[("linkpath", "/etc/passwd")]),
     );
     let huge = vec![b'a'; 3 << 20];
-    let negative = |block: &mut [u8]| block[124..136].fill(0xff);
-    let endless = |block: &mut [u8]| {
-        block[124..136].copy_from_slice(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff")
-    };
-    let mut unsigned = tar(&[file("disk/f")]);
-    unsigned[0] ^= 1;
     vec![
         refused(
             "extended path",
@@ -351,6 +349,18 @@ fn headers() -> Vec<Case> {
             tar(&[Item(b'g', "g", "", &path), file("disk/f")]),
             Unpacked(&["f 1"]),
         ),
+    ]
+}
+
+fn sizes() -> Vec<Case> {
+    let smuggled = tar(&[file("disk/smuggled")]);
+    let negative = |block: &mut [u8]| block[124..136].fill(0xff);
+    let endless = |block: &mut [u8]| {
+        block[124..136].copy_from_slice(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff");
+    };
+    let mut unsigned = tar(&[file("disk/f")]);
+    unsigned[0] ^= 1;
+    vec![
         // The size of the extended header counts, not the one beside it (CVE-2025-62518).
         Case(
             "sizes that disagree, the header's is smaller",
@@ -400,17 +410,6 @@ fn amounts() -> Vec<Case> {
     let entry = header(b'5', "disk/d", "", 0).repeat(100);
     // The size in binary, since twelve octal digits end at 64 GiB.
     let huge = altered(|block| block[124..136].copy_from_slice(b"\x80\0\0\0\0\0\0\x02\x80\0\0\0"));
-    let whole = tar(&[Item(b'0', "disk/f", "", &[7; 5000])]);
-    let packed = gzip(&whole);
-    let two = [
-        gzip(&tar(&[file("disk/f")])),
-        gzip(&tar(&[file("disk/hidden")])),
-    ]
-    .concat();
-    let behind = [tar(&[file("disk/f")]), tar(&[file("disk/hidden")])].concat();
-    let mut endless = tar(&[file("disk/f")]);
-    endless.truncate(1024);
-    let cut = |bytes: &[u8], at: usize| bytes.get(..at).unwrap().to_vec();
     let mut window = zstd::Encoder::new(Vec::new(), 1).unwrap();
     window.window_log(27).unwrap();
     window.write_all(&zeros).unwrap();
@@ -440,6 +439,23 @@ fn amounts() -> Vec<Case> {
             window.finish().unwrap(),
             Refused(HOSTILE, ""),
         ),
+    ]
+}
+
+/// Archives that end too early, too late or not at all.
+fn ends() -> Vec<Case> {
+    let whole = tar(&[Item(b'0', "disk/f", "", &[7; 5000])]);
+    let packed = gzip(&whole);
+    let two = [
+        gzip(&tar(&[file("disk/f")])),
+        gzip(&tar(&[file("disk/hidden")])),
+    ]
+    .concat();
+    let behind = [tar(&[file("disk/f")]), tar(&[file("disk/hidden")])].concat();
+    let mut endless = tar(&[file("disk/f")]);
+    endless.truncate(1024);
+    let cut = |bytes: &[u8], at: usize| bytes.get(..at).unwrap().to_vec();
+    vec![
         Case(
             "cut in a file",
             "tar",
@@ -573,7 +589,16 @@ fn most_memory() -> u64 {
 #[tokio::test]
 async fn no_archive_does_harm() {
     let (mut seen, mut wrong) = (std::collections::HashSet::new(), Vec::new());
-    for cases in [names(), links(), kinds(), headers(), amounts()] {
+    for cases in [
+        names(),
+        links(),
+        hard_links(),
+        kinds(),
+        headers(),
+        sizes(),
+        amounts(),
+        ends(),
+    ] {
         for case in cases {
             assert!(seen.insert(case.0), "{} twice", case.0);
             wrong.extend(check(case).await);
