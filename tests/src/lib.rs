@@ -3,6 +3,7 @@
 //! What needs real firmware runs in the lab (`tests/lab`); here everything is on the loopback and
 //! needs neither root nor QEMU. Invariant: tests wait for states with a deadline, never for time.
 
+pub mod apis;
 pub mod appliance;
 pub mod dhcp;
 pub mod host;

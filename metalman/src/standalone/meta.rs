@@ -56,6 +56,7 @@ pub fn validate(metadata: &Value, is_namespace: bool) -> Vec<FieldError> {
             message,
         ));
     }
+    owners(metadata.at("ownerReferences"), &mut errors);
     for finalizer in metadata.at("finalizers").as_array().into_iter().flatten() {
         key_syntax(
             "metadata.finalizers",
@@ -64,6 +65,38 @@ pub fn validate(metadata: &Value, is_namespace: bool) -> Vec<FieldError> {
         );
     }
     errors
+}
+
+fn owners(list: &Value, errors: &mut Vec<FieldError>) {
+    let mut controllers = Vec::new();
+    for owner in list.as_array().into_iter().flatten() {
+        let text = |field: &str| owner.at(field).as_str().unwrap_or_default();
+        let here = |field: &str| format!("metadata.ownerReferences.{field}");
+        for (field, detail) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            if text(field).is_empty() {
+                errors.push(FieldError::invalid(&here(field), owner.at(field), detail));
+            }
+        }
+        if owner.at("controller") == true {
+            controllers.push(format!("{}/{}", text("kind"), text("name")));
+        }
+    }
+    if let [first, second, ..] = controllers.as_slice() {
+        let detail = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for \
+             {first} and {second}"
+        );
+        errors.push(FieldError::invalid(
+            "metadata.ownerReferences",
+            list,
+            &detail,
+        ));
+    }
 }
 
 /// Finalizers that `new` adds although the object is being deleted.
@@ -106,7 +139,7 @@ fn name(value: &Value, is_namespace: bool, errors: &mut Vec<FieldError>) {
         (253, SUBDOMAIN)
     };
     if text.len() > most {
-        let detail = format!("must be no more than {most} bytes");
+        let detail = format!("must be no more than {most} characters");
         errors.push(FieldError::invalid("metadata.name", value, &detail));
     }
     let fine = if is_namespace {
@@ -120,11 +153,19 @@ fn name(value: &Value, is_namespace: bool, errors: &mut Vec<FieldError>) {
 }
 
 fn key_syntax(field: &str, key: &str, errors: &mut Vec<FieldError>) {
+    let mut refuse = |detail: &str| errors.push(FieldError::invalid(field, &json!(key), detail));
     let (prefix, part) = match key.split_once('/') {
+        Some((_, rest)) if rest.contains('/') => {
+            let form = QUALIFIED.trim_start_matches("name part must");
+            let detail = format!(
+                "a valid label key must{form} with an optional DNS subdomain prefix and '/' (e.g. \
+                 'example.com/MyName')"
+            );
+            return refuse(&detail);
+        }
         Some((prefix, part)) => (Some(prefix), part),
         None => (None, key),
     };
-    let mut refuse = |detail: &str| errors.push(FieldError::invalid(field, &json!(key), detail));
     if let Some(prefix) = prefix {
         if prefix.is_empty() {
             refuse("prefix part must be non-empty");
@@ -136,7 +177,8 @@ fn key_syntax(field: &str, key: &str, errors: &mut Vec<FieldError>) {
         refuse("name part must be non-empty");
     } else if part.len() > 63 {
         refuse("name part must be no more than 63 bytes");
-    } else if !is_name_part(part) {
+    }
+    if !is_name_part(part) {
         refuse(QUALIFIED);
     }
 }

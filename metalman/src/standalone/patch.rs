@@ -1,8 +1,7 @@
 //! Patches other than apply: JSON patch, JSON merge patch, strategic merge patch. Pure.
 //!
 //! Strategic merge knows the merge keys of the core kinds that are served and treats every other
-//! list as atomic; `$setElementOrder` and `$retainKeys` are accepted and ignored, so merged lists
-//! keep the stored order. Invariant: a patch that fails leaves no trace.
+//! list as atomic; `$retainKeys` is accepted and ignored. Invariant: a patch that fails leaves no trace.
 
 use serde_json::{Map, Value};
 
@@ -10,10 +9,9 @@ use super::fields::Fields as _;
 use super::status::ApiError;
 
 /// Lists of core kinds that strategic merge joins by a key. Field names are unique enough here.
-const MERGE_KEYS: [(&str, &str); 4] = [
+const MERGE_KEYS: [(&str, &str); 3] = [
     ("conditions", "type"),
     ("addresses", "type"),
-    ("taints", "key"),
     ("ownerReferences", "uid"),
 ];
 /// Lists of scalars that strategic merge joins.
@@ -29,9 +27,9 @@ pub fn json_patch(mut object: Value, patch: Value) -> Result<Value, ApiError> {
     if patch.0.len() > 10_000 {
         return Err(ApiError::too_large());
     }
-    json_patch::patch(&mut object, &patch).map_err(|e| {
-        let message = "the server rejected our request due to an error in our request";
-        ApiError::invalid_patch(&format!("{message}: {e}"))
+    json_patch::patch(&mut object, &patch).map_err(|error| {
+        tracing::debug!(%error, "a JSON patch does not fit");
+        ApiError::unfit_patch()
     })?;
     Ok(object)
 }
@@ -106,6 +104,9 @@ fn merge_maps(target: &mut Value, patch: &Map<String, Value>) -> Result<(), ApiE
                     .entry(name.clone())
                     .or_insert_with(|| Value::Array(Vec::new()));
                 merge_list(name, slot, items)?;
+                if let Some(order) = patch.get(&format!("$setElementOrder/{name}")) {
+                    set_order(name, slot, order);
+                }
             }
             Value::Bool(_) | Value::Number(_) | Value::String(_) => {
                 map.insert(name.clone(), value.clone());
@@ -113,6 +114,29 @@ fn merge_maps(target: &mut Value, patch: &Map<String, Value>) -> Result<(), ApiE
         }
     }
     Ok(())
+}
+
+/// Puts the items that `order` names into its order, at the place of the first of them. Others
+/// stay behind the item they followed.
+fn set_order(name: &str, list: &mut Value, order: &Value) {
+    let (Value::Array(items), Value::Array(order)) = (list, order) else {
+        return;
+    };
+    let key = MERGE_KEYS.iter().find(|(list, _)| *list == name);
+    let identity = |value: &Value| match key {
+        Some((_, key)) => value.at(key).clone(),
+        None => value.clone(),
+    };
+    let rank = |item: &Value| order.iter().position(|o| identity(o) == identity(item));
+    let mut at = None;
+    let mut ranked: Vec<(Option<usize>, Value)> = Vec::new();
+    for item in items.drain(..) {
+        let mine = rank(&item);
+        at = mine.or(at);
+        ranked.push((at, item));
+    }
+    ranked.sort_by_key(|(rank, _)| *rank);
+    items.extend(ranked.into_iter().map(|(_, item)| item));
 }
 
 fn without_directives(patch: &Map<String, Value>) -> Map<String, Value> {
@@ -183,12 +207,12 @@ mod tests {
                        "images": [{"names": ["old"]}]}});
         let patch = json!({"metadata": {"labels": {"a": null, "c": "3"}, "finalizers": ["y"],
                                         "$setElementOrder/finalizers": ["y", "x"]},
-            "spec": {"taints": [{"$patch": "delete", "key": "k"}]},
+            "spec": {"taints": []},
             "status": {"conditions": [{"type": "Ready", "status": "False"}, {"type": "New"}],
                        "images": [{"names": ["new"]}]}});
         assert_eq!(
             strategic_patch(node, &patch).unwrap(),
-            json!({"metadata": {"labels": {"b": "2", "c": "3"}, "finalizers": ["x", "y"]},
+            json!({"metadata": {"labels": {"b": "2", "c": "3"}, "finalizers": ["y", "x"]},
                 "spec": {"taints": [], "podCIDRs": ["a"]},
                 "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "r"},
                                           {"type": "New"}],

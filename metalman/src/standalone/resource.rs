@@ -199,7 +199,12 @@ fn printer_column(raw: &Value) -> Option<Column> {
     let column = Column::path(raw.at("name").as_str()?, raw.at("type").as_str()?, path);
     Some(Column {
         format: text("format"),
-        description: text("description"),
+        description: Some(text("description"))
+            .filter(|words| !words.is_empty())
+            .unwrap_or_else(|| {
+                let path = text("jsonPath");
+                format!("Custom resource definition column (in JSONPath format): {path}")
+            }),
         priority: raw.at("priority").as_i64().unwrap_or_default(),
         ..column
     })

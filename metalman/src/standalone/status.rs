@@ -4,6 +4,7 @@
 //! them. It does not decide when to refuse. Invariant: every error leaves as a `Status` with a
 //! `reason` and a `code` that agree.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -222,15 +223,19 @@ impl ApiError {
                 format!("Apply failed with 1 conflict: conflict with {manager}: {field}")
             }
             many => {
-                let lines: Vec<String> = many
+                let mut managers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+                for (manager, field) in many {
+                    let fields = managers.entry(manager).or_default();
+                    fields.push(format!("\n- {field}"));
+                }
+                let lines: Vec<String> = managers
                     .iter()
-                    .map(|(manager, field)| format!("conflict with {manager}: {field}"))
+                    .map(|(manager, fields)| {
+                        format!("conflicts with {manager}:{}", fields.concat())
+                    })
                     .collect();
-                format!(
-                    "Apply failed with {} conflicts: {}",
-                    many.len(),
-                    lines.join("\n")
-                )
+                let count = many.len();
+                format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
             }
         };
         Self::new(409, "Conflict", message, json!({ "causes": causes }))
@@ -272,7 +277,13 @@ impl ApiError {
             .iter()
             .map(|e| json!({"reason": e.reason, "message": e.message, "field": e.field}))
             .collect();
-        let mut details = json!({"name": name, "kind": kind, "causes": causes});
+        let mut details = json!({ "causes": causes });
+        if !kind.is_empty() {
+            details.set("kind", json!(kind));
+        }
+        if !name.is_empty() {
+            details.set("name", json!(name));
+        }
         if !group.is_empty() {
             details.set("group", json!(group));
         }
@@ -284,15 +295,28 @@ impl ApiError {
         )
     }
 
-    /// 422 for a patch that cannot be applied or brings unknown fields.
-    pub fn invalid_patch(message: &str) -> Self {
-        let causes = json!([{"reason": "FieldValueInvalid", "field": "patch", "message": message}]);
-        Self::new(
-            422,
-            "Invalid",
-            message.to_owned(),
-            json!({ "causes": causes }),
-        )
+    /// 422 for options of a request: `kind` is `CreateOptions`, `ListOptions`, …
+    pub fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
+        Self::invalid("meta.k8s.io", kind, "", errors)
+    }
+
+    /// 422 for a JSON patch that does not fit the object.
+    pub fn unfit_patch() -> Self {
+        let text = "the server rejected our request due to an error in our request";
+        Self::new(422, "Invalid", text.to_owned(), json!({}))
+    }
+
+    /// 403 for new objects in a namespace that is going away.
+    pub fn namespace_terminating(subject: Subject<'_>, namespace: &str) -> Self {
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
+        let mut error = Self::forbidden(subject, &why);
+        let message = format!("namespace {namespace} is being terminated");
+        let cause = json!({"reason": "NamespaceTerminating", "message": message,
+                           "field": "metadata.namespace"});
+        error.details.set("causes", json!([cause]));
+        error
     }
 
     /// 429 when a limit of the server is reached.

@@ -8,11 +8,16 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::apply::Scope;
+use super::core;
 use super::fields::Fields as _;
 use super::meta;
 use super::resource::{Family, Resource};
 use super::schema;
 use super::status::{ApiError, FieldError, Subject};
+
+/// Refusal of a body whose namespace is not that of the path.
+pub(super) const OTHER_NAMESPACE: &str =
+    "the namespace of the provided object does not match the namespace sent on the request";
 
 /// What to do about fields the schema does not know (`fieldValidation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +99,16 @@ pub fn check_type(resource: &Resource, body: &mut Value) -> Result<(), ApiError>
         );
         return Err(ApiError::bad_request(message));
     }
+    if kind != resource.kind && resource.family == Family::Custom {
+        let name = map.get("metadata").map_or(&Value::Null, |m| m.at("name"));
+        let detail = format!("must be {}", resource.kind);
+        return Err(ApiError::invalid(
+            &resource.group,
+            &kind,
+            name.as_str().unwrap_or_default(),
+            &[FieldError::invalid("kind", &json!(kind), &detail)],
+        ));
+    }
     if kind != resource.kind {
         let message = format!(
             "{} in version \"{}\" cannot be handled as a {}: the kind in the data is {kind}",
@@ -128,6 +143,7 @@ pub fn complete(
     unknown: UnknownFields,
     patch: bool,
 ) -> Result<Vec<String>, ApiError> {
+    let patched = (patch && unknown == UnknownFields::Strict).then(|| object.to_string());
     let gone = schema::prune(&resource.schema, object);
     schema::apply_defaults(&resource.schema, object);
     let texts: Vec<String> = gone
@@ -140,8 +156,9 @@ pub fn complete(
         UnknownFields::Strict if texts.is_empty() => Ok(texts),
         UnknownFields::Strict => {
             let strict = format!("strict decoding error: {}", texts.join(", "));
-            if patch {
-                return Err(ApiError::invalid_patch(&strict));
+            if let Some(patched) = patched {
+                let error = FieldError::invalid("patch", &json!(patched), &strict);
+                return Err(ApiError::invalid("", "", "", &[error]));
             }
             Err(ApiError::bad_request(format!(
                 "{kind} in version \"{}\" cannot be handled as a {kind}: {strict}",
@@ -218,9 +235,7 @@ fn set_namespace(
     }
     let given = text(metadata, "namespace");
     if !given.is_empty() && given != namespace {
-        return Err(ApiError::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
+        return Err(ApiError::bad_request(OTHER_NAMESPACE));
     }
     metadata.insert("namespace".to_owned(), json!(namespace));
     Ok(())
@@ -372,7 +387,13 @@ pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Res
         .at("name")
         .as_str()
         .unwrap_or_default();
-    let mut errors = schema::validate(&resource.schema, object, old);
+    let is_namespace = resource.kind == "Namespace";
+    let custom = resource.family == Family::Custom;
+    let mut errors = Vec::new();
+    if custom {
+        errors = meta::validate(object.at("metadata"), is_namespace);
+    }
+    schema::validate(&resource.schema, object, old, &mut errors);
     if resource.family != Family::Custom && !errors.is_empty() {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         return Err(ApiError::bad_request(format!(
@@ -382,16 +403,26 @@ pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Res
             kind = resource.kind
         )));
     }
-    errors.extend(meta::validate(
-        object.at("metadata"),
-        resource.kind == "Namespace",
-    ));
+    if !custom {
+        errors = meta::validate(object.at("metadata"), is_namespace);
+        errors.extend(core::faults(resource, object));
+    }
     errors.extend(
         old.into_iter()
             .flat_map(|old| immutable(resource, old, object)),
     );
     if errors.is_empty() {
         return Ok(());
+    }
+    let type_of_metadata = errors
+        .iter()
+        .find(|e| e.reason == "FieldValueTypeInvalid" && e.field.starts_with("metadata."));
+    if let Some(error) = type_of_metadata.filter(|_| custom) {
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version \"{}\" cannot be handled as a {kind}: {error}",
+            resource.version,
+            kind = resource.kind
+        )));
     }
     Err(ApiError::invalid(
         &resource.group,

@@ -11,6 +11,13 @@ use serde_json::{Value, json};
 use super::fields::{Fields as _, plain};
 use super::jsonpath::JsonPath;
 
+/// What the real server says of the first column.
+const NAME_DESCRIPTION: &str = "Name must be unique within a namespace. Is required when creating \
+    resources, although some resources may allow a client to request the generation of an \
+    appropriate name automatically. Name is primarily intended for creation idempotence and \
+    configuration definition. Cannot be updated. More info: \
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+
 /// One column of a table.
 #[derive(Debug, Clone)]
 pub struct Column {
@@ -79,7 +86,9 @@ impl Column {
 
     /// The name column that starts every table.
     pub fn name() -> Self {
-        Self::code("Name", false, |object, _| text(object, "/metadata/name"))
+        let mut column = Self::code("Name", false, |object, _| text(object, "/metadata/name"));
+        NAME_DESCRIPTION.clone_into(&mut column.description);
+        column
     }
 
     /// The age column that ends most tables.
@@ -104,10 +113,7 @@ impl Column {
             (_, [] | [Value::Null]) => Value::Null,
             ("date", [first, ..]) => age(first, now),
             ("integer" | "number" | "boolean", [first, ..]) => (*first).clone(),
-            (_, many) => {
-                let texts: Vec<String> = many.iter().map(|v| plain(v)).collect();
-                Value::String(texts.join(" "))
-            }
+            (_, [first, ..]) => Value::String(plain(first)),
         }
     }
 }
@@ -127,16 +133,16 @@ pub fn table<V: Borrow<Value>>(
             let object = object.borrow();
             let cells: Vec<Value> = columns.iter().map(|c| c.cell(object, now)).collect();
             match include {
-                Include::None => json!({ "cells": cells }),
+                Include::None => json!({"cells": cells, "object": null}),
                 Include::Metadata => json!({"cells": cells, "object": metadata_only(object)}),
                 Include::Object => json!({"cells": cells, "object": object}),
             }
         })
         .collect();
-    let definitions: Vec<Value> = if definitions {
+    let definitions = if definitions {
         columns.iter().map(Column::definition).collect()
     } else {
-        Vec::new()
+        Value::Null
     };
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
            "columnDefinitions": definitions, "rows": rows})

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::fieldset::{FieldSet, compare};
 use super::merge::{merge, remove_unowned};
 use crate::standalone::fields::Fields as _;
+use crate::standalone::resource::Resource;
 use crate::standalone::schema::Schema;
+use crate::standalone::strategy::rfc3339;
 
 /// How a manager writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,6 +123,31 @@ impl Ownership {
         Some(Self(managers.collect()))
     }
 
+    /// Does nobody own anything?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Owners of an object that has none: what is there belongs to nobody in particular, so that
+    /// an apply does not take it unnoticed.
+    pub fn before_first_apply(resource: &Resource, live: &Value) -> Self {
+        let mut owners = Self::default();
+        let fields = Scope::Whole.limit(FieldSet::of(Some(&resource.schema), live));
+        let owner = Owner {
+            operation: Operation::Update,
+            name: "before-first-apply".to_owned(),
+            api_version: resource.api_version(),
+            subresource: String::new(),
+        };
+        let time = live.at("metadata").at("creationTimestamp");
+        owners.0.push(Manager {
+            owner,
+            time: time.as_str().unwrap_or_default().to_owned(),
+            fields,
+        });
+        owners
+    }
+
     /// Writes `metadata.managedFields`.
     pub fn store(&self, object: &mut Value) {
         let mut managers: Vec<&Manager> = self.0.iter().collect();
@@ -134,9 +161,12 @@ impl Ownership {
                 let apply = owner.operation == Operation::Apply;
                 let mut entry = json!({
                     "manager": owner.name, "operation": if apply { "Apply" } else { "Update" },
-                    "apiVersion": owner.api_version, "time": manager.time,
+                    "apiVersion": owner.api_version,
                     "fieldsType": "FieldsV1", "fieldsV1": manager.fields.to_value(),
                 });
+                if !manager.time.is_empty() {
+                    entry.set("time", json!(manager.time));
+                }
                 if !owner.subresource.is_empty() {
                     entry.set("subresource", json!(owner.subresource));
                 }
@@ -172,11 +202,12 @@ impl Ownership {
             }
             manager.fields = manager.fields.difference(&removed);
         }
-        if !changed.is_empty() {
+        let stamp = !changed.is_empty();
+        if stamp {
             let fields = self.fields(&owner).union(&changed);
-            self.set(owner, fields);
+            self.set(owner.clone(), fields);
         }
-        self.finish(&before, now);
+        self.finish(&before, stamp.then_some(&owner), now);
     }
 
     /// Applies `config` as `owner` to `live`. Returns the merged object.
@@ -229,8 +260,10 @@ impl Ownership {
                 .difference(&changed)
                 .difference(&difference.removed);
         }
-        self.set(owner, applied);
-        self.finish(&before, now);
+        self.set(owner.clone(), applied);
+        // An apply that changes no value leaves the time as it was, also when it was none.
+        let stamp = (merged != *live).then_some(&owner);
+        self.finish(&before, stamp, now);
         Ok(merged)
     }
 
@@ -250,14 +283,16 @@ impl Ownership {
         });
     }
 
-    /// Drops managers that own nothing; stamps those whose fields moved.
-    fn finish(&mut self, before: &[Manager], now: Timestamp) {
+    /// Drops managers that own nothing; stamps the one that wrote.
+    fn finish(&mut self, before: &[Manager], writer: Option<&Owner>, now: Timestamp) {
         self.0.retain(|manager| !manager.fields.is_empty());
         for manager in &mut self.0 {
             let same = before.iter().find(|b| b.owner == manager.owner);
             manager.time = match same {
                 Some(earlier) if earlier.fields == manager.fields => earlier.time.clone(),
-                Some(_) | None => now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                _ if writer == Some(&manager.owner) => rfc3339(now),
+                Some(earlier) => earlier.time.clone(),
+                None => String::new(),
             };
         }
     }

@@ -25,16 +25,56 @@ pub(super) fn merge(schema: Option<&Schema>, live: &mut Value, config: &Value) {
             let list_type = schema.map(|s| s.list.clone()).unwrap_or_default();
             let item_schema = schema.and_then(|s| s.items.as_deref());
             let Value::Array(list) = live else { return };
-            for (element, item) in items {
-                let same = |old: &Value| element_of(&list_type, old) == element;
-                match list.iter_mut().find(|old| same(old)) {
-                    Some(existing) => merge(item_schema, existing, item),
-                    None => list.push(item.clone()),
-                }
-            }
+            let old: Vec<(String, Value)> = list
+                .drain(..)
+                .map(|item| (element_of(&list_type, &item), item))
+                .collect();
+            *list = merge_items(item_schema, &old, &items);
         }
         Shape::Fields(_) | Shape::Items(_) | Shape::Leaf => *live = config.clone(),
     }
+}
+
+/// Items of both lists. Those in both follow the order of `new`, those only in `old` stay where
+/// they are among them.
+fn merge_items(
+    schema: Option<&Schema>,
+    old: &[(String, Value)],
+    new: &[(String, &Value)],
+) -> Vec<Value> {
+    let in_new = |element: &String| new.iter().any(|(other, _)| other == element);
+    let in_old = |element: &String| old.iter().find(|(other, _)| other == element);
+    let mut merged = Vec::with_capacity(old.len().max(new.len()));
+    let mut rest = old.iter().peekable();
+    for (index, (element, item)) in new.iter().enumerate() {
+        let shared = in_old(element);
+        let next_shared = new
+            .iter()
+            .skip(index)
+            .map(|(e, _)| e)
+            .find(|e| in_old(e).is_some());
+        while let Some((ahead, value)) = rest.peek().filter(|(ahead, _)| ahead != element) {
+            if !in_new(ahead) {
+                merged.push(value.clone());
+            } else if Some(ahead) == next_shared {
+                break;
+            }
+            rest.next();
+        }
+        rest.next_if(|(ahead, _)| ahead == element);
+        let mut value = shared.map_or(Value::Null, |(_, value)| value.clone());
+        if shared.is_some() {
+            merge(schema, &mut value, item);
+        } else {
+            value.clone_from(item);
+        }
+        merged.push(value);
+    }
+    merged.extend(
+        rest.filter(|(element, _)| !in_new(element))
+            .map(|(_, v)| v.clone()),
+    );
+    merged
 }
 
 fn element_of(list: &ListType, item: &Value) -> String {

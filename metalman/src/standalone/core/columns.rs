@@ -49,7 +49,15 @@ pub(super) fn events() -> Vec<Column> {
         Column::code("Type", false, |o, _| text(o, "/type")),
         Column::code("Reason", false, |o, _| text(o, "/reason")),
         Column::code("Object", false, |o, _| about(o.at("involvedObject"))),
+        Column::code("Subobject", true, |o, _| {
+            or_empty(text(o, "/involvedObject/fieldPath"))
+        }),
+        Column::code("Source", true, |o, _| {
+            source(o.at("source"), o.at("reportingComponent"))
+        }),
         Column::code("Message", false, |o, _| trimmed(o.at("message"))),
+        Column::code("First Seen", true, first_seen),
+        Column::code("Count", true, |o, _| count(o.at("count"), o)),
         Column::code("Name", true, |o, _| text(o, "/metadata/name")),
     ]
 }
@@ -60,9 +68,51 @@ pub(super) fn events_view() -> Vec<Column> {
         Column::code("Type", false, |o, _| text(o, "/type")),
         Column::code("Reason", false, |o, _| text(o, "/reason")),
         Column::code("Object", false, |o, _| about(o.at("regarding"))),
+        Column::code("Subobject", true, |o, _| {
+            or_empty(text(o, "/regarding/fieldPath"))
+        }),
+        Column::code("Source", true, |o, _| {
+            source(o.at("deprecatedSource"), o.at("reportingController"))
+        }),
         Column::code("Message", false, |o, _| trimmed(o.at("note"))),
+        Column::code("First Seen", true, first_seen),
+        Column::code("Count", true, |o, _| count(o.at("deprecatedCount"), o)),
         Column::code("Name", true, |o, _| text(o, "/metadata/name")),
     ]
+}
+
+fn or_empty(value: Value) -> Value {
+    if value.is_null() { json!("") } else { value }
+}
+
+fn source(source: &Value, reporter: &Value) -> Value {
+    let part = |key: &str| source.at(key).as_str().unwrap_or_default();
+    match (part("component"), part("host")) {
+        ("", _) => or_empty(reporter.clone()),
+        (component, "") => json!(component),
+        (component, host) => json!(format!("{component}, {host}")),
+    }
+}
+
+/// How often it happened; an Event of the newer kind counts in its series.
+fn count(count: &Value, event: &Value) -> Value {
+    let series = event.at("series").at("count");
+    let known = [series, count].into_iter().find_map(Value::as_i64);
+    json!(known.filter(|count| *count > 0).unwrap_or(1))
+}
+
+fn first_seen(event: &Value, now: Timestamp) -> Value {
+    let times = [
+        "/firstTimestamp",
+        "/deprecatedFirstTimestamp",
+        "/eventTime",
+        "/metadata/creationTimestamp",
+    ];
+    let seen = times
+        .iter()
+        .map(|at| text(event, at))
+        .find(|v| !v.is_null());
+    age(&seen.unwrap_or(Value::Null), now)
 }
 
 fn last_seen(event: &Value, now: Timestamp) -> Value {

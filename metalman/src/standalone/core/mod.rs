@@ -4,6 +4,7 @@
 //! added here. It has no controllers. Invariant: nothing else of Kubernetes is served.
 
 mod columns;
+mod faults;
 
 use k8s_openapi::api::{coordination, core, events};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,6 +16,8 @@ use crate::standalone::fields::Fields as _;
 use crate::standalone::resource::{BadResource, Family, Resource};
 use crate::standalone::schema::Schema;
 use crate::standalone::table::Column;
+
+pub use faults::faults;
 
 /// Namespaces that exist from the start.
 pub const NAMESPACES: [&str; 5] = [
@@ -102,6 +105,21 @@ fn mark(root: &mut Value, at: &str) {
         );
 }
 
+/// The real server's built-in types have no required fields when they are decoded; what must be
+/// there is the business of [`faults`].
+fn forget_required(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if map.get("required").is_some_and(Value::is_array) {
+                map.remove("required");
+            }
+            map.values_mut().for_each(forget_required);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_required),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 fn keyed(openapi: &mut Value, pointer: &str, key: &str) {
     if let Some(list) = openapi.pointer_mut(pointer) {
         list.set("x-kubernetes-list-type", json!("map"));
@@ -159,7 +177,9 @@ fn build(
         "x-kubernetes-group-version-kind",
         json!([{"group": names.group, "version": "v1", "kind": names.kind}]),
     );
-    let schema = Schema::parse(&openapi).map_err(|source| BadResource::Schema {
+    let mut checked = openapi.clone();
+    forget_required(&mut checked);
+    let schema = Schema::parse(&checked).map_err(|source| BadResource::Schema {
         resource: plural.clone(),
         source,
     })?;

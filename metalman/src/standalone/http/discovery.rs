@@ -4,6 +4,7 @@ use http::{HeaderMap, header};
 use serde_json::{Value, json};
 
 use crate::standalone::access::REVIEWS;
+use crate::standalone::core::NAMESPACE_SLOT;
 use crate::standalone::fields::Fields as _;
 use crate::standalone::resource::{Catalog, Resource};
 
@@ -98,7 +99,7 @@ pub(super) fn resources(catalog: &Catalog, group: &str, version: &str) -> Option
     {
         list.push(json!({
             "name": resource.plural, "singularName": resource.singular,
-            "namespaced": resource.namespaced, "kind": resource.kind, "verbs": OBJECT_VERBS,
+            "namespaced": resource.namespaced, "kind": resource.kind, "verbs": verbs(resource),
             "shortNames": resource.short_names, "categories": resource.categories,
         }));
         if resource.status {
@@ -121,6 +122,13 @@ pub(super) fn resources(catalog: &Catalog, group: &str, version: &str) -> Option
         json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api,
                 "resources": list}),
     )
+}
+
+/// Namespaces are not deleted as a collection.
+fn verbs(resource: &Resource) -> Vec<&'static str> {
+    let all = OBJECT_VERBS.into_iter();
+    all.filter(|verb| resource.slot != NAMESPACE_SLOT || *verb != "deletecollection")
+        .collect()
 }
 
 fn reviews(api: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -180,7 +188,7 @@ fn aggregated_resource(resource: &Resource) -> Value {
     let mut item = json!({
         "resource": resource.plural, "responseKind": kind,
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": resource.singular, "verbs": OBJECT_VERBS,
+        "singularResource": resource.singular, "verbs": verbs(resource),
         "shortNames": resource.short_names, "categories": resource.categories,
     });
     if resource.status {

@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
 use crate::standalone::resource::{Catalog, Resource};
 use crate::standalone::select::Selector;
-use crate::standalone::status::ApiError;
+use crate::standalone::status::{ApiError, FieldError};
 use crate::standalone::strategy::{Door, UnknownFields};
 
 /// A path below `/api/v1` or `/apis/{group}/{version}`.
@@ -94,35 +96,47 @@ impl Query {
 
     fn number(&self, key: &str) -> Result<Option<u64>, ApiError> {
         let parse = |text: &str| {
-            text.parse()
-                .map_err(|_| ApiError::bad_request(format!("{key}: invalid number {text:?}")))
+            text.parse().map_err(|_| {
+                ApiError::bad_request(format!(
+                    "invalid resource version: {key}: Invalid value: {text:?}: strconv.ParseUint: \
+                     parsing {text:?}: invalid syntax"
+                ))
+            })
         };
         self.get(key).map(parse).transpose()
     }
 
-    /// `dryRun`, which knows only `All`.
-    pub(super) fn dry_run(&self) -> Result<bool, ApiError> {
-        match self.get("dryRun") {
-            None => Ok(false),
-            Some("All") => Ok(true),
-            Some(other) => Err(ApiError::bad_request(format!(
-                "Invalid value: dryRun: Unsupported value: \"{other}\": supported values: \"All\""
-            ))),
-        }
+    /// `dryRun`, which knows only `All`. `kind` is that of the options, such as `CreateOptions`.
+    pub(super) fn dry_run(&self, kind: &str) -> Result<bool, ApiError> {
+        self.get("dryRun")
+            .map_or(Ok(false), |word| dry_run(kind, &json!([word])))
     }
 
     /// `fieldValidation`; the default is `Warn`.
-    pub(super) fn unknown_fields(&self) -> Result<UnknownFields, ApiError> {
+    pub(super) fn unknown_fields(&self, kind: &str) -> Result<UnknownFields, ApiError> {
         match self.get("fieldValidation") {
             None | Some("Warn") => Ok(UnknownFields::Warn),
             Some("Strict") => Ok(UnknownFields::Strict),
             Some("Ignore") => Ok(UnknownFields::Ignore),
-            Some(other) => Err(ApiError::bad_request(format!(
-                "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \
-                 \"Strict\", \"Warn\""
-            ))),
+            Some(other) => {
+                let known = ["", "Ignore", "Strict", "Warn"].map(Value::from);
+                let error = FieldError::unsupported("fieldValidation", &json!(other), &known);
+                Err(ApiError::invalid_options(kind, &[error]))
+            }
         }
     }
+}
+
+/// `dryRun` of a query or of a body.
+pub(super) fn dry_run(kind: &str, words: &Value) -> Result<bool, ApiError> {
+    let Some(list) = words.as_array().filter(|list| !list.is_empty()) else {
+        return Ok(false);
+    };
+    if list.iter().all(|word| word == "All") {
+        return Ok(true);
+    }
+    let error = FieldError::unsupported("dryRun", words, &[Value::from("All")]);
+    Err(ApiError::invalid_options(kind, &[error]))
 }
 
 /// Options of list and watch.
@@ -156,20 +170,18 @@ impl ListOptions {
         let rule = query.get("resourceVersionMatch");
         let watch = query.flag("watch") && query.0.contains_key("watch");
         let initial_events = query.0.contains_key("sendInitialEvents");
-        if initial_events {
-            if !watch {
-                return Err(forbidden_option(
-                    resource,
-                    "sendInitialEvents is forbidden for list",
-                ));
-            }
-            if rule != Some("NotOlderThan") {
-                return Err(forbidden_option(
-                    resource,
-                    "resourceVersionMatch: Forbidden: sendInitialEvents requires setting \
-                     resourceVersionMatch to NotOlderThan",
-                ));
-            }
+        let faults = if watch {
+            watch_faults(rule, initial_events)
+        } else {
+            list_faults(
+                rule,
+                initial_events,
+                version,
+                query.get("continue").is_some(),
+            )
+        };
+        if !faults.is_empty() {
+            return Err(ApiError::invalid_options("ListOptions", &faults));
         }
         let after = query.get("continue").map(Continue::parse).transpose()?;
         let limit = query.number("limit")?.filter(|limit| *limit > 0);
@@ -188,9 +200,53 @@ impl ListOptions {
     }
 }
 
-fn forbidden_option(resource: &Resource, detail: &str) -> ApiError {
-    let error = crate::standalone::status::FieldError::forbidden("sendInitialEvents", detail);
-    ApiError::invalid("meta.k8s.io", "ListOptions", &resource.plural, &[error])
+const MATCH: &str = "resourceVersionMatch";
+
+fn watch_faults(rule: Option<&str>, initial_events: bool) -> Vec<FieldError> {
+    let forbid = |detail: &str| FieldError::forbidden(MATCH, detail);
+    match (initial_events, rule) {
+        (true, Some("NotOlderThan")) | (false, None) => Vec::new(),
+        (true, None) => vec![forbid(
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        )],
+        (true, Some(other)) => vec![
+            forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+            FieldError::unsupported(MATCH, &json!(other), &[Value::from("NotOlderThan")]),
+        ],
+        (false, Some(_)) => vec![forbid(
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        )],
+    }
+}
+
+fn list_faults(
+    rule: Option<&str>,
+    initial_events: bool,
+    version: Option<u64>,
+    goes_on: bool,
+) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if let Some(rule) = rule {
+        let mut forbid = |detail: &str| errors.push(FieldError::forbidden(MATCH, detail));
+        if version.is_none() {
+            forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+        }
+        if goes_on {
+            forbid("resourceVersionMatch is forbidden when continue is provided");
+        }
+        if rule == "Exact" && version == Some(0) {
+            forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+        }
+        if !matches!(rule, "Exact" | "NotOlderThan") {
+            let known = ["Exact", "NotOlderThan", ""].map(Value::from);
+            errors.push(FieldError::unsupported(MATCH, &json!(rule), &known));
+        }
+    }
+    if initial_events {
+        let detail = "sendInitialEvents is forbidden for list";
+        errors.push(FieldError::forbidden("sendInitialEvents", detail));
+    }
+    errors
 }
 
 /// Where a paged list goes on: the version of its first page and the last object shown.

@@ -25,8 +25,9 @@ use super::request::{ListOptions, Location, Query};
 use super::{audit, discovery, openapi, read, watch, write};
 use crate::standalone::access::{self, Access, Asked, Attributes, REVIEWS, User, Verb};
 use crate::standalone::audit::Audit;
+use crate::standalone::core::NAMESPACE_SLOT;
 use crate::standalone::hub::{Hub, News};
-use crate::standalone::resource::Catalog;
+use crate::standalone::resource::{Catalog, Family};
 use crate::standalone::status::ApiError;
 use crate::standalone::strategy::Door;
 use crate::standalone::writer::{Reply, Submitter};
@@ -216,7 +217,14 @@ async fn write(
         ("PATCH", Some(_), Door::Main | Door::Status) => {
             write::patch(server, location, headers, query, body).await
         }
+        // Nobody deletes all namespaces at once.
+        ("DELETE", None, Door::Main) if location.resource.slot == NAMESPACE_SLOT => {
+            Err(ApiError::method_not_allowed())
+        }
         ("DELETE", _, Door::Main) => write::delete(server, location, query, body).await,
+        ("PUT" | "PATCH", None, Door::Main) if location.resource.family == Family::Custom => {
+            Err(ApiError::bad_request("name must be provided"))
+        }
         _ => Err(ApiError::method_not_allowed()),
     }
 }

@@ -184,8 +184,17 @@ impl Watcher {
                 }
             }
         };
-        if let Some(word) = word {
-            self.send(word, news.value());
+        match (word, change.kind, news.previous()) {
+            // What left the selection is shown as it was in it, under the version at which it left.
+            (Some("DELETED"), ChangeKind::Modified, Some(previous)) => {
+                let mut last = previous.clone();
+                let version = news.value().at("metadata").at("resourceVersion");
+                last.at_mut("metadata")
+                    .set("resourceVersion", version.clone());
+                self.send("DELETED", &last);
+            }
+            (Some(word), ..) => self.send(word, news.value()),
+            (None, ..) => {}
         }
     }
 
@@ -216,8 +225,7 @@ impl Watcher {
     }
 
     fn bookmark(&mut self, version: u64, end_of_initial: bool) {
-        let mut metadata =
-            json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": version.to_string()});
         if end_of_initial {
             metadata.set("annotations", json!({INITIAL_EVENTS_END: "true"}));
         }
@@ -236,7 +244,7 @@ impl Watcher {
                     "apiVersion": "meta.k8s.io/v1", "metadata": object.at("metadata")});
                 let meta = json!({"resourceVersion": version.to_string()});
                 json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
-                       "columnDefinitions": [], "rows": [{"cells": [], "object": partial}]})
+                       "columnDefinitions": null, "rows": [{"cells": [], "object": partial}]})
             }
         };
         self.push("BOOKMARK", &object);

@@ -7,7 +7,7 @@ use http::{HeaderMap, header};
 use serde_json::Value;
 
 use super::protobuf;
-use super::request::{ListOptions, Location, Query};
+use super::request::{ListOptions, Location, Query, dry_run};
 use super::router::Server;
 use crate::standalone::fields::Fields as _;
 use crate::standalone::ops::{self, DeleteOptions, Patch, Propagation, Target, WriteOptions};
@@ -28,7 +28,7 @@ fn target(location: &Location) -> Target {
     }
 }
 
-fn options(headers: &HeaderMap, query: &Query) -> Result<WriteOptions, ApiError> {
+fn options(headers: &HeaderMap, query: &Query, kind: &str) -> Result<WriteOptions, ApiError> {
     let agent = headers
         .get(header::USER_AGENT)
         .and_then(|v| v.to_str().ok())
@@ -41,8 +41,8 @@ fn options(headers: &HeaderMap, query: &Query) -> Result<WriteOptions, ApiError>
         .take(MANAGER_LENGTH)
         .collect();
     Ok(WriteOptions {
-        dry_run: query.dry_run()?,
-        unknown: query.unknown_fields()?,
+        dry_run: query.dry_run(kind)?,
+        unknown: query.unknown_fields(kind)?,
         manager,
         force: query.get("force") == Some("true"),
     })
@@ -61,13 +61,33 @@ fn media_type(headers: &HeaderMap) -> &str {
 }
 
 fn json_body(body: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(body)
-        .map_err(|e| ApiError::bad_request(format!("error decoding the body: {e}")))
+    let mut value = serde_json::from_slice(body)
+        .map_err(|e| ApiError::bad_request(format!("error decoding the body: {e}")))?;
+    whole_numbers(&mut value);
+    Ok(value)
+}
+
+/// Writes `1.0` as `1`, which is how the real server keeps it.
+fn whole_numbers(value: &mut Value) {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number
+                .as_f64()
+                .filter(|f| f.fract() == 0.0 && f.abs() < EXACT);
+            if let Some(whole) = float.and_then(|f| format!("{f:.0}").parse::<i64>().ok()) {
+                *number = whole.into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// JSON is tried first: it is what clients send under either name.
 fn yaml_body(body: &[u8]) -> Result<Value, ApiError> {
-    if let Ok(value) = serde_json::from_slice(body) {
+    if let Ok(value) = json_body(body) {
         return Ok(value);
     }
     let text = std::str::from_utf8(body)
@@ -103,7 +123,8 @@ pub(super) async fn create(
     query: &Query,
     body: Bytes,
 ) -> Result<Reply, ApiError> {
-    let (options, mut target) = (options(headers, query)?, target(location));
+    let options = options(headers, query, "CreateOptions")?;
+    let mut target = target(location);
     let body = object_body(headers, &body)?;
     if target.resource.namespaced && location.namespace.is_none() {
         // POST to all namespaces takes the namespace from the body.
@@ -128,7 +149,8 @@ pub(super) async fn update(
     query: &Query,
     body: Bytes,
 ) -> Result<Reply, ApiError> {
-    let (options, target) = (options(headers, query)?, target(location));
+    let options = options(headers, query, "UpdateOptions")?;
+    let target = target(location);
     let body = object_body(headers, &body)?;
     let catalog = Arc::clone(&server.catalog);
     server
@@ -144,7 +166,8 @@ pub(super) async fn patch(
     query: &Query,
     body: Bytes,
 ) -> Result<Reply, ApiError> {
-    let (options, target) = (options(headers, query)?, target(location));
+    let options = options(headers, query, "PatchOptions")?;
+    let target = target(location);
     let media = media_type(headers).to_owned();
     let patch = match media.as_str() {
         "application/json-patch+json" => Patch::Json(json_body(&body)?),
@@ -155,12 +178,7 @@ pub(super) async fn patch(
         "application/apply-patch+yaml" => {
             if query.get("fieldManager").is_none() {
                 let error = FieldError::required("fieldManager", "is required for apply patch");
-                return Err(ApiError::invalid(
-                    "meta.k8s.io",
-                    "PatchOptions",
-                    "",
-                    &[error],
-                ));
+                return Err(ApiError::invalid_options("PatchOptions", &[error]));
             }
             Patch::Apply(yaml_body(&body)?)
         }
@@ -199,7 +217,7 @@ fn propagation(query: &Query, body: &Value) -> Result<Option<Propagation>, ApiEr
             .collect();
         words.push(Value::from("nil"));
         let error = FieldError::unsupported("propagationPolicy", &Value::from(word), &words);
-        ApiError::invalid("meta.k8s.io", "DeleteOptions", "", &[error])
+        ApiError::invalid_options("DeleteOptions", &[error])
     })
 }
 
@@ -218,15 +236,11 @@ pub(super) async fn delete(
         yaml_body(&body)?
     };
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let in_body = body
-        .at("dryRun")
-        .as_array()
-        .is_some_and(|list| !list.is_empty());
     let options = DeleteOptions {
         uid: text(body.at("preconditions").at("uid")),
         version: text(body.at("preconditions").at("resourceVersion")),
         propagation: propagation(query, &body)?,
-        dry_run: query.dry_run()? || in_body,
+        dry_run: query.dry_run("DeleteOptions")? || dry_run("DeleteOptions", body.at("dryRun"))?,
     };
     let (target, catalog) = (target(location), Arc::clone(&server.catalog));
     if location.name.is_some() {

@@ -94,10 +94,7 @@ fn namespace_accepts(tx: &Transaction<'_>, target: &Target) -> Result<(), ApiErr
         .at("deletionTimestamp")
         .is_string()
     {
-        let why = format!(
-            "unable to create new content in namespace {name} because it is being terminated"
-        );
-        return Err(ApiError::forbidden(target.subject(), &why));
+        return Err(ApiError::namespace_terminating(target.subject(), name));
     }
     Ok(())
 }

@@ -12,9 +12,12 @@ use crate::standalone::fields::Fields as _;
 use crate::standalone::hub::{Key, Stored};
 use crate::standalone::resource::{Catalog, Family};
 use crate::standalone::select::Selector;
-use crate::standalone::status::ApiError;
+use crate::standalone::status::{ApiError, Subject};
 use crate::standalone::strategy::rfc3339;
 use crate::standalone::writer::{Reply, Transaction};
+
+/// Namespaces that nobody deletes.
+const LASTING_NAMESPACES: [&str; 3] = ["default", "kube-public", "kube-system"];
 
 /// DELETE of one object.
 ///
@@ -29,17 +32,26 @@ pub fn delete(
     let stored = target.stored(tx)?;
     let value = stored.value();
     let metadata = value.at("metadata");
-    for (wanted, field, title) in [
-        (&options.uid, "uid", "UID"),
-        (&options.version, "resourceVersion", "ResourceVersion"),
+    for (wanted, field, title, fate) in [
+        (&options.uid, "uid", "UID", "deleted and then recreated"),
+        (
+            &options.version,
+            "resourceVersion",
+            "ResourceVersion",
+            "modified",
+        ),
     ] {
         let found = metadata.at(field).as_str().unwrap_or_default();
         if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
             let why = format!(
-                "Precondition failed: {title} in precondition: {wanted}, {title} in object meta: \
-                 {found}"
+                "the {title} in the precondition ({wanted}) does not match the {title} in record \
+                 ({found}). The object might have been {fate}"
             );
-            return Err(ApiError::conflict(target.subject(), &why));
+            let about = Subject {
+                resource: &target.resource.kind,
+                ..target.subject()
+            };
+            return Err(ApiError::conflict(about, &why));
         }
     }
     let object = |body| Reply {
@@ -48,13 +60,21 @@ pub fn delete(
         is_object: true,
         warnings: Vec::new(),
     };
-    if options.dry_run {
+    if target.resource.slot == NAMESPACE_SLOT && LASTING_NAMESPACES.contains(&target.name.as_str())
+    {
+        let why = "this namespace may not be deleted";
+        return Err(ApiError::forbidden(target.subject(), why));
+    }
+    let waits = target.resource.slot == NAMESPACE_SLOT || has_finalizers(&value);
+    if options.dry_run && waits {
         return Ok(object(value));
     }
     if target.resource.slot == NAMESPACE_SLOT {
         return Ok(object(delete_namespace(tx, catalog, &stored)));
     }
-    if let Some(waiting) = retire(tx, &stored, options.propagation) {
+    if !options.dry_run
+        && let Some(waiting) = retire(tx, &stored, options.propagation)
+    {
         return Ok(object(waiting));
     }
     let mut details = json!({"name": target.name, "kind": target.resource.plural,

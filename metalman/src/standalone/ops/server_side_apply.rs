@@ -35,7 +35,11 @@ pub(super) fn apply(
         let message = format!(
             "failed to create typed patch object ({}/{}; {}, Kind={}): .{field}: field not \
              declared in schema",
-            target.namespace,
+            config
+                .at("metadata")
+                .at("namespace")
+                .as_str()
+                .unwrap_or_default(),
             target.name,
             target.resource.api_version(),
             target.resource.kind
@@ -47,6 +51,9 @@ pub(super) fn apply(
         .is_some_and(|m| !m.is_null())
     {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    if !config.at("metadata").at("name").is_null() {
+        target.names(&config)?;
     }
     config.at_mut("metadata").set("name", json!(target.name));
     let stored = tx.get(&target.key());
@@ -62,11 +69,14 @@ pub(super) fn apply(
     {
         return Err(ApiError::modified(target.subject()));
     }
-    let mut owners = Ownership::of(&stored.value()).unwrap_or_default();
+    let live = stored.value();
+    let mut owners = Ownership::of(&live)
+        .filter(|owners| !owners.is_empty())
+        .unwrap_or_else(|| Ownership::before_first_apply(resource, &live));
     let merged = owners
         .apply(
             &resource.schema,
-            &stored.value(),
+            &live,
             &config,
             target.owner(options, Operation::Apply),
             strategy::scope(resource, target.door),
@@ -90,9 +100,12 @@ fn apply_new(
     tx: &mut Transaction<'_>,
     catalog: &Catalog,
     target: &Target,
-    config: Value,
+    mut config: Value,
     options: &WriteOptions,
 ) -> Result<Reply, ApiError> {
+    if let Some(metadata) = config.at_mut("metadata").as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
     let scope = strategy::scope(&target.resource, target.door);
     let owner = target.owner(options, Operation::Apply);
     let mut owners = Ownership::default();

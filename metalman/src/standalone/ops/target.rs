@@ -11,7 +11,7 @@ use crate::standalone::fields::Fields as _;
 use crate::standalone::hub::{Key, Stored};
 use crate::standalone::resource::{Catalog, Family, Resource};
 use crate::standalone::status::{ApiError, Subject};
-use crate::standalone::strategy::{Birth, Door, UnknownFields, subject};
+use crate::standalone::strategy::{Birth, Door, OTHER_NAMESPACE, UnknownFields, subject};
 use crate::standalone::writer::Transaction;
 
 /// What a write is aimed at.
@@ -96,6 +96,26 @@ impl Target {
                 String::new()
             },
         }
+    }
+
+    /// Checks that a body is about this object.
+    ///
+    /// # Errors
+    /// 400 for another name or namespace.
+    pub(super) fn names(&self, body: &Value) -> Result<(), ApiError> {
+        let given = |field: &str| body.at("metadata").at(field).as_str().unwrap_or_default();
+        if given("name") != self.name {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                given("name"),
+                self.name
+            )));
+        }
+        let namespace = given("namespace");
+        if self.resource.namespaced && !namespace.is_empty() && namespace != self.namespace {
+            return Err(ApiError::bad_request(OTHER_NAMESPACE));
+        }
+        Ok(())
     }
 
     /// Brings a body of the Event view into the stored form.

@@ -29,14 +29,7 @@ pub fn update(
     options: &WriteOptions,
 ) -> Result<Reply, ApiError> {
     strategy::check_type(&target.resource, &mut body)?;
-    let given = body.at("metadata").at("name").as_str().unwrap_or_default();
-    if given != target.name {
-        let message = format!(
-            "the name of the object ({given}) does not match the name on the URL ({})",
-            target.name
-        );
-        return Err(ApiError::bad_request(message));
-    }
+    target.names(&body)?;
     let warnings = strategy::complete(&target.resource, &mut body, options.unknown, false)?;
     let stored = target.stored(tx)?;
     let new = target.inward(body);
@@ -56,7 +49,7 @@ pub fn update(
         let resource = &target.resource;
         return Err(ApiError::invalid(
             &resource.group,
-            &resource.kind,
+            &resource.plural,
             &target.name,
             &[error],
         ));
@@ -104,6 +97,7 @@ pub fn patch(
         }
     };
     strategy::check_type(&target.resource, &mut new)?;
+    target.names(&new)?;
     let warnings = strategy::complete(&target.resource, &mut new, options.unknown, true)?;
     let new = target.inward(new);
     let target = Target {
@@ -147,7 +141,8 @@ pub(super) fn save(
     reply.body = if options.dry_run || (new == *old && !finalized) {
         new
     } else if finalized {
-        remove(tx, stored, new)
+        remove(tx, stored, new.clone());
+        new
     } else {
         tx.put(target.key(), new)
     };

@@ -42,7 +42,8 @@ pub fn apply_defaults(schema: &Schema, value: &mut Value) {
 pub fn prune(schema: &Schema, value: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();
     prune_at(schema, value, "", false, &mut unknown);
-    unknown.sort();
+    // The real server decodes the metadata first.
+    unknown.sort_by_key(|path| (!path.starts_with("metadata."), path.clone()));
     unknown
 }
 

@@ -53,6 +53,8 @@ pub struct Schema {
     one_of: Vec<Self>,
     not: Option<Box<Self>>,
     rules: Vec<Rule>,
+    /// There are rules, here or below.
+    has_rules: bool,
 }
 
 /// JSON types a structural schema names.
@@ -193,11 +195,18 @@ impl Schema {
             })),
             _ => one("additionalProperties")?,
         };
+        let items = one("items")?;
+        let rules = rules::parse(map.get("x-kubernetes-validations")).map_err(bad)?;
+        let mut below = properties
+            .values()
+            .chain(additional.as_deref())
+            .chain(items.as_deref());
+        let has_rules = !rules.is_empty() || below.any(|schema| schema.has_rules);
         Ok(Self {
             kind,
             properties,
             additional,
-            items: one("items")?,
+            items,
             list: list_type(map),
             atomic_map: map
                 .get("x-kubernetes-map-type")
@@ -213,7 +222,8 @@ impl Schema {
             any_of: each("anyOf")?,
             one_of: each("oneOf")?,
             not: one("not")?,
-            rules: rules::parse(map.get("x-kubernetes-validations")).map_err(bad)?,
+            rules,
+            has_rules,
         })
     }
 

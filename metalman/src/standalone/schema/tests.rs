@@ -44,10 +44,9 @@ fn schema() -> Schema {
 }
 
 fn problems(value: &Value, old: Option<&Value>) -> Vec<String> {
-    validate(&schema(), value, old)
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    let mut errors = Vec::new();
+    validate(&schema(), value, old, &mut errors);
+    errors.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -200,6 +199,6 @@ proptest! {
         prop_assert!(prune(&schema, &mut twice).is_empty());
         apply_defaults(&schema, &mut twice);
         prop_assert_eq!(&once, &twice);
-        validate(&schema, &once, Some(&once));
+        validate(&schema, &once, Some(&once), &mut Vec::new());
     }
 }

@@ -3,6 +3,7 @@
 //! Defaults and pruning have been done before. Invariant: CEL rules run only on values whose types
 //! are right, so that a wrong type is told once and clearly.
 
+use base64::Engine as _;
 use serde_json::{Map, Value};
 
 use super::{Kind, ListType, Schema, rules};
@@ -19,16 +20,18 @@ const BLOCKING: [&str; 5] = [
 const NOT_CHECKED: &str = "some validation rules were not checked because the object was invalid; \
      correct the existing errors to complete validation";
 
-/// Everything that is wrong with `value`; `old` is the stored object on an update.
-pub fn validate(schema: &Schema, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    structure(schema, value, "", &mut errors);
+/// Adds everything that is wrong with `value` to `errors`, which may have faults of the metadata;
+/// `old` is the stored object on an update.
+pub fn validate(schema: &Schema, value: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    structure(schema, value, "", errors);
+    if !schema.has_rules {
+        return;
+    }
     if errors.iter().any(|error| BLOCKING.contains(&error.reason)) {
         errors.push(FieldError::invalid("<nil>", &Value::Null, NOT_CHECKED));
     } else {
-        run_rules(schema, value, old, "", &mut errors);
+        run_rules(schema, value, old, "", errors);
     }
-    errors
 }
 
 fn structure(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -37,12 +40,15 @@ fn structure(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldE
     }
     if !type_fits(schema, value) {
         errors.push(type_error(schema, value, path));
-        return;
     }
     if let Some(choices) = &schema.limits.choices
         && !choices.contains(value)
     {
         errors.push(FieldError::unsupported(path, value, choices));
+    }
+    if !type_fits(schema, value) {
+        whole_number(schema, value, path, errors);
+        return;
     }
     match value {
         Value::String(text) => text_limits(schema, value, text, path, errors),
@@ -90,12 +96,33 @@ fn type_error(schema: &Schema, value: &Value, path: &str) -> FieldError {
         Value::Object(_) => "object",
     };
     let wanted = schema.kind.map_or("integer,string", Kind::word);
+    let (wanted, found) = match schema.limits.format.as_deref() {
+        Some(format) if wanted == "integer" && found == "number" => (format, "float64"),
+        Some(_) | None => (wanted, found),
+    };
     let detail = format!("{path} in body must be of type {wanted}: \"{found}\"");
     FieldError::new(
         "FieldValueTypeInvalid",
         path,
         format!("Invalid value: \"{found}\": {detail}"),
     )
+}
+
+/// A number that is none of an integer's format; the real server tells this of no field.
+fn whole_number(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let (Some(Kind::Integer), Some(format)) = (schema.kind, schema.limits.format.as_deref()) else {
+        return;
+    };
+    let fits = match format {
+        "int32" => value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+        "int64" => value.is_i64(),
+        _ => true,
+    };
+    if value.is_number() && !fits {
+        let detail =
+            format!("Checked value must be of type integer with format {format} in {path}");
+        errors.push(FieldError::invalid("<nil>", &Value::from(""), &detail));
+    }
 }
 
 fn text_limits(
@@ -117,9 +144,14 @@ fn text_limits(
         refuse(format!("{path} in body should match '{pattern}'"));
     }
     if let Some(format) = limits.format.as_deref().filter(|f| !format_fits(f, text)) {
-        // The real server names only the last field here.
-        let leaf = path.rsplit('.').next().unwrap_or(path);
-        refuse(format!("{leaf} in body must be of type {format}: {value}"));
+        // The real server names only the last part of a field that may be null.
+        let leaf = path.rsplit('.').next().filter(|_| schema.nullable);
+        let detail = format!(
+            "{} in body must be of type {format}: {value}",
+            leaf.unwrap_or(path)
+        );
+        let message = format!("Invalid value: {value}: {detail}");
+        errors.push(FieldError::new("FieldValueTypeInvalid", path, message));
     }
     if let Some(most) = limits.max_length.filter(|most| length > *most) {
         let message = format!("Too long: may not be more than {most} bytes");
@@ -132,6 +164,9 @@ fn format_fits(format: &str, text: &str) -> bool {
         "date-time" => text.parse::<jiff::Timestamp>().is_ok(),
         "ipv4" => text.parse::<std::net::Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
+        "byte" => base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .is_ok(),
         "uuid" => uuid::Uuid::try_parse(text).is_ok(),
         "uri" => url::Url::parse(text).is_ok(),
         _ => true,
@@ -171,9 +206,7 @@ fn number_limits(
     {
         refuse(format!("{path} in body should be a multiple of {step}"));
     }
-    if limits.format.as_deref() == Some("int32") && number.abs() > f64::from(i32::MAX) {
-        refuse(format!("{path} in body must be of type int32: {value}"));
-    }
+    whole_number(schema, value, path, errors);
 }
 
 fn list(schema: &Schema, value: &Value, items: &[Value], path: &str, errors: &mut Vec<FieldError>) {
@@ -211,6 +244,10 @@ fn list(schema: &Schema, value: &Value, items: &[Value], path: &str, errors: &mu
         }
         if let Some(item_schema) = &schema.items {
             structure(item_schema, item, &here, errors);
+        }
+        if matches!(schema.list, ListType::Map(_)) && !item.is_object() {
+            let detail = "must be an object for an array of list-type map";
+            errors.push(FieldError::invalid(&here, item, detail));
         }
     }
 }

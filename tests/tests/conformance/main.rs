@@ -1,0 +1,19 @@
+//! One suite for two servers: every case runs against the embedded API and, when
+//! `KUBEBUILDER_ASSETS` names its binaries, against a real Kubernetes API server; their answers must
+//! be the same but for uids, versions and times. What is known to differ, and why, is the table in
+//! `metalman/src/standalone/DIFFERENCES.md`.
+
+#![expect(clippy::print_stderr, reason = "the table of the suite is for people")]
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod known;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod session;
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod transcript;
