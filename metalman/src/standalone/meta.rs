@@ -25,6 +25,19 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
      'MyValue',  or 'my_value',  or '12345', regex used for validation is \
      '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
+/// Removes maps, lists and texts that are empty: in metadata they are the same as absent ones.
+pub fn tidy(metadata: &mut Value) {
+    if let Some(map) = metadata.as_object_mut() {
+        map.retain(|_, value| match value {
+            Value::Null => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+            Value::Bool(_) | Value::Number(_) => true,
+        });
+    }
+}
+
 /// Everything wrong with `metadata`. Namespaces are named more narrowly than other objects.
 pub fn validate(metadata: &Value, is_namespace: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -216,6 +229,14 @@ mod tests {
     }
 
     #[test]
+    fn empty_parts_are_absent_parts() {
+        let mut metadata = json!({"name": "a", "labels": {}, "finalizers": [], "generateName": "",
+                                  "annotations": {"k": ""}, "selfLink": null});
+        tidy(&mut metadata);
+        assert_eq!(metadata, json!({"name": "a", "annotations": {"k": ""}}));
+    }
+
+    #[test]
     fn bad_metadata_names_the_field() {
         for (metadata, field) in [
             (json!({}), "metadata.name"),
@@ -234,7 +255,7 @@ mod tests {
                 "metadata.annotations",
             ),
             (
-                json!({"name": "a", "finalizers": [""]}),
+                json!({"name": "a", "finalizers": ["a/b/c"]}),
                 "metadata.finalizers",
             ),
         ] {

@@ -5,18 +5,18 @@
 //! writer. A request goes `http` → (`hub` for reads | `writer` → `ops` → pure rules → `storage` →
 //! `hub` for writes). Invariant: what a client was told is on disk, and versions never go back.
 //!
-//! Known differences from the real server:
-//! - Other groups and kinds answer 404; CRDs themselves are not served, no `/openapi/v2` (kubectl
-//!   before 1.25 needs `--validate=false`), no scale subresource.
+//! What differs from the real server in what is served, with reasons: `DIFFERENCES.md` beside this
+//! file, which the conformance suite in `tests/` holds to the truth. What is not served:
+//! - Other groups and kinds, the scale subresource; CRDs themselves.
 //! - Four fixed roles instead of RBAC objects: see [`access`].
-//! - Bodies are JSON or YAML; protobuf is read for what `kubectl create` sends, never written.
+//! - Bodies are JSON or YAML; protobuf is read for what `kubectl create` sends, and written for
+//!   `/openapi/v2` only.
 //! - CEL: dates are strings, there is no cost limit, Kubernetes' own libraries (`url`, `quantity`,
 //!   `ip`, `format`) are missing; a rule that needs them keeps the API from starting or refuses the
 //!   object.
-//! - Unchanged faults are not forgiven on update (no ratcheting); duplicate keys are not reported.
+//! - Unchanged faults are not forgiven on update (no ratcheting).
 //! - Server-side apply: see [`apply`]. It is refused for the `events.k8s.io` view.
-//! - Strategic merge: see [`patch`]. A failed JSON patch says which operation failed.
-//! - Pages after the first show the newest objects under the first page's version.
+//! - Strategic merge: see [`patch`].
 
 pub mod access;
 pub mod api;

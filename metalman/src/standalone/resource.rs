@@ -123,12 +123,13 @@ impl Resource {
         openapi
             .at_mut("properties")
             .set("metadata", core::object_meta());
-        openapi
-            .at_mut("properties")
-            .set("apiVersion", json!({"type": "string"}));
-        openapi
-            .at_mut("properties")
-            .set("kind", json!({"type": "string"}));
+        for (field, words) in core::DESCRIPTIONS {
+            let described = openapi.at_mut("properties").at_mut(field);
+            if field != "metadata" {
+                described.set("type", json!("string"));
+            }
+            described.set("description", json!(words));
+        }
         let texts = |list: &Value| -> Vec<String> {
             let list = list.as_array().into_iter().flatten();
             list.filter_map(|v| v.as_str().map(str::to_owned)).collect()

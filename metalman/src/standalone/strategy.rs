@@ -187,6 +187,7 @@ pub fn create(
         object.set("spec", json!({"finalizers": ["kubernetes"]}));
         object.set("status", json!({"phase": "Active"}));
     }
+    meta::tidy(object.at_mut("metadata"));
     let Some(metadata) = object.at_mut("metadata").as_object_mut() else {
         return Ok(());
     };
@@ -292,6 +293,7 @@ pub fn update(
     for field in fixed {
         copy(old_meta, &mut new_meta, field);
     }
+    meta::tidy(&mut new_meta);
     new.set("metadata", new_meta);
     if old_meta.at("deletionTimestamp").is_string()
         && let Some(error) = meta::added_finalizers(old_meta, new.at("metadata"))

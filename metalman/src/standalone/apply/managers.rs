@@ -202,12 +202,12 @@ impl Ownership {
             }
             manager.fields = manager.fields.difference(&removed);
         }
-        let stamp = !changed.is_empty();
-        if stamp {
-            let fields = self.fields(&owner).union(&changed);
+        let writer = (!changed.is_empty()).then_some(owner);
+        if let Some(owner) = &writer {
+            let fields = self.fields(owner).union(&changed);
             self.set(owner.clone(), fields);
         }
-        self.finish(&before, stamp.then_some(&owner), now);
+        self.finish(&before, writer.as_ref(), now);
     }
 
     /// Applies `config` as `owner` to `live`. Returns the merged object.
@@ -260,10 +260,10 @@ impl Ownership {
                 .difference(&changed)
                 .difference(&difference.removed);
         }
-        self.set(owner.clone(), applied);
         // An apply that changes no value leaves the time as it was, also when it was none.
-        let stamp = (merged != *live).then_some(&owner);
-        self.finish(&before, stamp, now);
+        let writer = (merged != *live).then(|| owner.clone());
+        self.set(owner, applied);
+        self.finish(&before, writer.as_ref(), now);
         Ok(merged)
     }
 

@@ -73,6 +73,29 @@ fn openapi<T: JsonSchema>() -> Value {
     value
 }
 
+/// What the real server says of the fields that every kind has.
+pub const DESCRIPTIONS: [(&str, &str); 3] = [
+    (
+        "apiVersion",
+        "APIVersion defines the versioned schema of this representation of an object. Servers \
+         should convert recognized schemas to the latest internal value, and may reject \
+         unrecognized values. More info: \
+         https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+    ),
+    (
+        "kind",
+        "Kind is a string value representing the REST resource this object represents. Servers \
+         may infer this from the endpoint the client submits requests to. Cannot be updated. In \
+         CamelCase. More info: \
+         https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+    ),
+    (
+        "metadata",
+        "Standard object's metadata. More info: \
+         https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata",
+    ),
+];
+
 /// OpenAPI of object metadata.
 pub fn object_meta() -> Value {
     let mut wrapper = json!({"properties": {"metadata": openapi::<ObjectMeta>()}});

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::standalone::access::REVIEWS;
 use crate::standalone::core::NAMESPACE_SLOT;
 use crate::standalone::fields::Fields as _;
-use crate::standalone::resource::{Catalog, Resource};
+use crate::standalone::resource::{Catalog, Family, Resource};
 
 const OBJECT_VERBS: [&str; 8] = [
     "create",
@@ -15,6 +15,17 @@ const OBJECT_VERBS: [&str; 8] = [
     "get",
     "list",
     "patch",
+    "update",
+    "watch",
+];
+/// The same in the order of the real server's custom resources.
+const CUSTOM_VERBS: [&str; 8] = [
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
     "update",
     "watch",
 ];
@@ -126,8 +137,12 @@ pub(super) fn resources(catalog: &Catalog, group: &str, version: &str) -> Option
 
 /// Namespaces are not deleted as a collection.
 fn verbs(resource: &Resource) -> Vec<&'static str> {
-    let all = OBJECT_VERBS.into_iter();
-    all.filter(|verb| resource.slot != NAMESPACE_SLOT || *verb != "deletecollection")
+    let all = match resource.family {
+        Family::Custom => CUSTOM_VERBS,
+        Family::Core | Family::EventView => OBJECT_VERBS,
+    };
+    all.into_iter()
+        .filter(|verb| resource.slot != NAMESPACE_SLOT || *verb != "deletecollection")
         .collect()
 }
 

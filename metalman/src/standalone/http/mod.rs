@@ -8,6 +8,7 @@ mod meter;
 mod metrics;
 mod negotiate;
 mod openapi;
+mod openapi_v2;
 mod protobuf;
 mod read;
 mod request;

@@ -1,7 +1,7 @@
 //! OpenAPI v3: an index and one document per group and version. Pure.
 //!
 //! Enough for `kubectl explain`, and for kubectl to leave validation to the server: what it looks
-//! for is a `patch` operation with a `fieldValidation` parameter. There is no v2 document.
+//! for is a `patch` operation with a `fieldValidation` parameter.
 
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
@@ -74,7 +74,7 @@ pub(super) fn document(catalog: &Catalog, path: &str) -> Option<Value> {
 const WRITE: [&str; 3] = ["dryRun", "fieldManager", "fieldValidation"];
 const PATCH: [&str; 4] = ["dryRun", "fieldManager", "fieldValidation", "force"];
 
-fn schema_name(resource: &Resource) -> String {
+pub(super) fn schema_name(resource: &Resource) -> String {
     let group: Vec<&str> = resource
         .group
         .split('.')

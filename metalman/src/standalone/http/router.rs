@@ -22,7 +22,7 @@ use super::meter::Meter;
 use super::metrics::ApiMetrics;
 use super::negotiate::Shape;
 use super::request::{ListOptions, Location, Query};
-use super::{audit, discovery, openapi, read, watch, write};
+use super::{audit, discovery, openapi, openapi_v2, read, watch, write};
 use crate::standalone::access::{self, Access, Asked, Attributes, REVIEWS, User, Verb};
 use crate::standalone::audit::Audit;
 use crate::standalone::core::NAMESPACE_SLOT;
@@ -242,6 +242,12 @@ fn fixed(server: &Server, path: &str, headers: &HeaderMap) -> Option<Response> {
     let segments: Vec<&str> = trimmed.trim_start_matches('/').split('/').collect();
     let value = match segments.as_slice() {
         ["healthz"] => return Some("ok".into_response()),
+        ["openapi", "v2"] => {
+            let mut response = openapi_v2::document(catalog).into_response();
+            let media = HeaderValue::from_static(openapi_v2::MEDIA);
+            response.headers_mut().insert(header::CONTENT_TYPE, media);
+            return Some(response);
+        }
         ["api"] => discovery::core_versions(),
         ["apis"] => discovery::groups(catalog),
         ["api", version] => discovery::resources(catalog, "", version)?,

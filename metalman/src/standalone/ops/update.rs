@@ -118,8 +118,9 @@ pub(super) fn save(
     warnings: Vec<String>,
 ) -> Result<Reply, ApiError> {
     let (resource, old) = (&target.resource, &stored.value());
-    strategy::update(resource, old, &mut new, target.door)?;
+    // Before the generation is judged: a default that comes back is no change.
     crate::standalone::schema::apply_defaults(&resource.schema, &mut new);
+    strategy::update(resource, old, &mut new, target.door)?;
     strategy::validate(resource, &new, Some(old))?;
     let owners = owners.unwrap_or_else(|| {
         let mut owners = Ownership::of(&new)

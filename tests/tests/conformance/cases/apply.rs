@@ -423,6 +423,26 @@ pub(super) fn cases() -> Vec<Case> {
                 .send()
                 .await;
         }),
+        Case::new(
+            "apply",
+            "a default that comes back in a replaced list is no change",
+            |s| async move {
+                let name = s.name("o");
+                let path = format!("{OURS}/machineoperations/{name}");
+                let spec = json!({"operationKind": "NodeReboot", "machineRef": "a"});
+                let body = operation(&name, &spec);
+                s.apply(&path, "one", &body).is(201).await;
+                let lease = json!({"mac": "52:54:00:77:00:11", "ipv4": "10.0.0.1", "subnetMask": "255.0.0.0"});
+                let mut body = machine(&s.name("m"));
+                body["spec"] = json!({"pxe": {"image": "i", "redfish": {"url": "https://b",
+                    "username": "u", "passwordRef": {"name": "p", "namespace": "d"}}, "dhcpLeases": [lease]}});
+                let path = format!("{OURS}/machines/{}", s.name("m"));
+                s.apply(&path, "one", &body).is(201).await;
+                body["metadata"]["labels"] = json!({"x": "y"});
+                let again = s.apply(&path, "one", &body).is(200).await;
+                assert_eq!(again.at("/metadata/generation"), json!(1));
+            },
+        ),
         Case::new("apply", "as a dry run", |s| async move {
             let path = format!("{}/a", s.widgets().await);
             s.apply(&format!("{path}?dryRun=All"), "one", &red("a"))

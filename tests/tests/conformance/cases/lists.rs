@@ -156,9 +156,10 @@ pub(super) fn cases() -> Vec<Case> {
                 .await;
             s.note("names", &json!(answer.names()));
         }),
-        Case::new("lists", "at exactly the newest version", |s| async move {
+        Case::new("lists", "at exactly an older version", |s| async move {
             let path = s.widgets().await;
             let made = s.post(&path, &red("a")).only(201).await;
+            s.post(&path, &red("b")).only(201).await;
             let query = format!(
                 "resourceVersion={}&resourceVersionMatch=Exact",
                 made.version()
