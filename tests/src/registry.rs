@@ -1,5 +1,6 @@
 //! Debian's `docker-registry` on a loopback port, with its blobs in a folder where they can be damaged.
 
+use std::io::Write as _;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -51,7 +52,10 @@ impl Registry {
             #[expect(clippy::disallowed_methods, reason = "a switch of the whole test run")]
             let strict = std::env::var("METALMAN_TEST_STRICT").as_deref() == Ok("1");
             ensure!(!strict, "{PROGRAM} is missing (package docker-registry)");
-            eprintln!("SKIPPED: {PROGRAM} is not installed (package docker-registry)");
+            writeln!(
+                std::io::stderr(),
+                "SKIPPED: {PROGRAM} is not installed (package docker-registry)"
+            )?;
             return Ok(None);
         }
         crate::install_crypto_provider();

@@ -95,7 +95,7 @@ async fn set_indicator(
     Extension(caller): Extension<Caller>,
     wanted: Result<Json<WantedIndicator>, JsonRejection>,
 ) -> Result<Json<SeenIndicator>, Problem> {
-    let Json(WantedIndicator { state }) = wanted.map_err(unreadable)?;
+    let Json(WantedIndicator { state }) = wanted.map_err(|rejection| unreadable(&rejection))?;
     let detail = json!({ "state": state });
     office
         .audit(&caller, "bmc-indicator", &name, detail)
@@ -128,7 +128,7 @@ async fn repin(
     Extension(caller): Extension<Caller>,
     wanted: Result<Json<WantedCertificate>, JsonRejection>,
 ) -> Result<Json<Certificates>, Problem> {
-    let Json(wanted) = wanted.map_err(unreadable)?;
+    let Json(wanted) = wanted.map_err(|rejection| unreadable(&rejection))?;
     let fingerprint: Fingerprint = wanted.fingerprint.parse().map_err(|error| {
         let text = format!("fingerprint: {error}");
         Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", text)
@@ -185,7 +185,7 @@ impl Office {
     }
 }
 
-fn unreadable(rejection: JsonRejection) -> Problem {
+fn unreadable(rejection: &JsonRejection) -> Problem {
     Problem::new(
         StatusCode::BAD_REQUEST,
         "InvalidRequest",
