@@ -341,6 +341,7 @@ impl Parts {
             limits: Limits {
                 max_attempts: operation.max_attempts,
                 poll: SignedDuration::try_from(operation.poll_interval)?,
+                shutdown: SignedDuration::try_from(operation.shutdown_timeout)?,
                 ..Limits::default()
             },
             max_concurrent: operation.max_concurrent_machines,

@@ -203,6 +203,8 @@ impl Appliance {
             .args([
                 "--operation-poll-interval",
                 "500ms",
+                "--operation-shutdown-timeout",
+                "4s",
                 "--bmc-poll-interval",
                 "2s",
                 "--bmc-readings-interval",

@@ -11,6 +11,7 @@ pub mod image;
 pub mod postgres;
 pub mod rack;
 pub mod registry;
+pub mod vendors;
 pub mod wait;
 
 /// TLS needs a provider before the first client is made; the first call installs it.

@@ -1,113 +1,12 @@
 //! `metalman bmc …` against a running appliance and simulated BMCs of several vendors: what an
 //! operator sees, and that no command ever opens a second session.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, ensure};
-use bmcsim::{Bmc, BmcConfig, Config, Door, Fault, Profile, Running};
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
+use bmcsim::{Door, Fault};
 use metalman::store::Store;
-use metalman_api::machine::{Machine, RedfishStatus};
-use metalman_tests::{rack::Rack, wait};
-use serde_json::{Value, json};
-
-const PASSWORD: &str = "correct horse";
-
-/// An appliance, and one machine per vendor with its name.
-struct Vendors {
-    rack: Rack,
-    bmcs: Vec<(String, Arc<Bmc>)>,
-    simulators: Vec<Running>,
-}
-
-impl Vendors {
-    async fn start(profiles: &[&str]) -> Result<Self> {
-        let mut vendors = Self {
-            rack: Rack::start().await?,
-            bmcs: Vec::new(),
-            simulators: Vec::new(),
-        };
-        for (number, profile) in profiles.iter().enumerate() {
-            vendors.add(profile, number).await?;
-        }
-        Ok(vendors)
-    }
-
-    async fn add(&mut self, profile: &str, number: usize) -> Result<()> {
-        let mut config = BmcConfig::memory(profile, PASSWORD);
-        config.profile = Profile::named(profile).context(profile.to_owned())?;
-        config.system_id.clone_from(&config.profile.system_id);
-        config.powered_on = true;
-        let simulator = bmcsim::start(Config {
-            admin: None,
-            bmcs: vec![config],
-        })
-        .await?;
-        let (address, bmc) = simulator.bmcs().first().cloned().context("one BMC")?;
-        let changes = json!({
-            "dhcpLeases": [{
-                "mac": format!("52:54:00:88:00:{number:02x}"),
-                "ipv4": format!("127.0.1.{}", number + 1),
-                "subnetMask": "255.0.0.0",
-            }],
-            "redfish": { "url": format!("https://{address}"), "deviceID": null },
-        });
-        self.rack.apply_machine(profile, changes).await?;
-        self.bmcs.push((profile.to_owned(), bmc));
-        self.simulators.push(simulator);
-        Ok(())
-    }
-
-    fn bmc(&self, name: &str) -> Result<&Bmc> {
-        let found = self.bmcs.iter().find(|(known, _)| known == name);
-        found.map(|(_, bmc)| &**bmc).context(name.to_owned())
-    }
-
-    /// `metalman bmc ARGUMENTS`.
-    fn ask(&self, arguments: &[&str]) -> Result<String> {
-        let web = self.rack.appliance.web();
-        let arguments = [&["bmc"], arguments, &["--server", &web]].concat();
-        self.rack.appliance.run(&arguments)
-    }
-
-    fn json(&self, arguments: &[&str]) -> Result<Value> {
-        let text = self.ask(&[arguments, &["--output", "json"]].concat())?;
-        Ok(serde_json::from_str(&text)?)
-    }
-
-    /// A page of the JSON API.
-    async fn web(&self, path: &str) -> Result<Value> {
-        let state = self.rack.appliance.state();
-        let ca = std::fs::read(state.join("api/ca.crt"))?;
-        let token = std::fs::read_to_string(state.join("admin.token"))?;
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .tls_certs_only([reqwest::Certificate::from_pem(&ca)?])
-            .build()?;
-        let request = client.get(format!("{}{path}", self.rack.appliance.web()));
-        let answer = request.bearer_auth(token.trim()).send().await?;
-        Ok(answer.error_for_status()?.json().await?)
-    }
-
-    /// Changes a Machine.
-    async fn patch(&self, machine: &str, change: Value) -> Result<()> {
-        let api: Api<Machine> = Api::all(self.rack.client.0.clone());
-        let patch = Patch::Merge(change);
-        api.patch(machine, &PatchParams::default(), &patch).await?;
-        Ok(())
-    }
-
-    /// What a command says when it fails.
-    fn refusal(&self, arguments: &[&str]) -> Result<String> {
-        match self.ask(arguments) {
-            Ok(answer) => anyhow::bail!("{arguments:?} did not fail: {answer}"),
-            Err(error) => Ok(format!("{error:#}")),
-        }
-    }
-}
+use metalman_api::operation::Phase;
+use metalman_tests::{vendors::Vendors, wait};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_vendor_is_shown_over_the_one_session() -> Result<()> {
@@ -289,212 +188,40 @@ async fn a_refused_password_is_tried_once_whoever_asks() -> Result<()> {
     Ok(())
 }
 
-/// The status of a Machine's BMC, once it is as wanted.
-async fn redfish_status(
-    vendors: &Vendors,
-    machine: &str,
-    wanted: impl Fn(&RedfishStatus) -> bool,
-) -> Result<RedfishStatus> {
-    let what = format!("the BMC status of {machine}");
-    let found = wait::until(&what, async || {
-        let found = vendors.rack.machine(machine).await.ok()?.status?.redfish?;
-        wanted(&found).then_some(found)
-    });
-    found.await.with_context(|| vendors.rack.appliance.log())
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn readings_reach_the_status_and_only_changes_are_written() -> Result<()> {
+async fn a_system_is_asked_to_shut_down_before_power_is_cut() -> Result<()> {
     let vendors = Vendors::start(&["dell"]).await?;
-    let status = redfish_status(&vendors, "dell", |found| found.health.is_some()).await?;
-    ensure!(status.health.as_deref() == Some("OK"), "{status:?}");
-    ensure!(
-        status.bios_version.is_some() && status.firmware_version.is_some(),
-        "{status:?}"
-    );
-    ensure!(status.cert_not_after.is_some(), "{status:?}");
-    ensure!(status.power_state.as_deref() == Some("On"), "{status:?}");
-
-    // Sensors move and the object does not: two more rounds leave its version as it is.
-    let version = || async {
-        let machine = vendors.rack.machine("dell").await?;
-        anyhow::Ok(machine.metadata.resource_version)
-    };
     let bmc = vendors.bmc("dell")?;
-    let rounds = || {
-        let calls = bmc.log().calls;
-        let thermal = calls.iter().filter(|call| call.path.ends_with("/Thermal"));
-        thermal.count()
-    };
-    let (before, seen) = (version().await?, rounds());
+    let resets = || bmc.counters().resets;
+    vendors.rack.operate("off", "HostPowerOff", "dell").await?;
+    vendors.rack.ends("off", Phase::Complete).await?;
+    ensure!(
+        resets().get("GracefulShutdown") == Some(&1),
+        "{:?}",
+        resets()
+    );
+    ensure!(!resets().contains_key("ForceOff"), "{:?}", resets());
+
+    vendors.rack.operate("on", "HostPowerOn", "dell").await?;
+    vendors.rack.ends("on", Phase::Complete).await?;
+    // An operating system that does not listen.
     bmc.add_fault(Fault {
-        method: Some("GET".into()),
-        path: Some("*/Thermal".into()),
-        merge: Some(json!({ "Temperatures": [
-            { "Name": "CPU", "ReadingCelsius": 91.5, "Status": { "State": "Enabled", "Health": "Warning" } },
-        ] })),
+        method: Some("POST".into()),
+        path: Some("*ComputerSystem.Reset".into()),
+        times: Some(1),
+        ignore: true,
         ..Fault::default()
     });
-    wait::until("two more rounds", async || {
-        (rounds() >= seen + 3).then_some(())
-    })
-    .await?;
-    ensure!(version().await? == before, "a temperature was written");
-    let page = vendors.web("/api/v1/machines/dell").await?;
-    let facts = page["facts"].as_array().context("facts")?;
-    let fact = |label: &str| facts.iter().find(|fact| fact["label"] == label);
-    ensure!(
-        fact("Temperature").is_some_and(|fact| fact["value"] == "CPU 91.5 °C"),
-        "{page}"
-    );
-    ensure!(
-        fact("Not well").is_some_and(|fact| fact["value"] == "CPU: Warning"),
-        "{page}"
-    );
-
-    // Health is another matter.
-    bmc.add_fault(Fault {
-        method: Some("GET".into()),
-        path: Some("/redfish/v1/Managers/*".into()),
-        merge: Some(json!({ "Status": { "Health": "Critical" } })),
-        ..Fault::default()
-    });
-    redfish_status(&vendors, "dell", |found| {
-        found.health.as_deref() == Some("Critical")
-    })
-    .await?;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_certificate_is_refused_until_an_operator_pins_it() -> Result<()> {
-    let vendors = Vendors::start(&["hpe"]).await?;
-    let old = redfish_status(&vendors, "hpe", |found| found.cert_fingerprint.is_some()).await?;
-    let old = old.cert_fingerprint.context("a fingerprint")?;
-    let told = vendors.ask(&["repin", "hpe"])?;
-    ensure!(
-        told.contains(&old) && told.contains("nothing to do"),
-        "{told}"
-    );
-
-    let bmc = vendors.bmc("hpe")?;
-    bmc.change_certificate()?;
-    // Kept connections have seen the old one.
-    bmc.set_door(Door::Reset);
-    bmc.set_door(Door::Open);
-    let condition = vendors
-        .rack
-        .condition("hpe", "RedfishReady", "False")
-        .await?;
-    ensure!(
-        condition.reason == "CertificateMismatch"
-            && condition.message.contains("metalman bmc repin hpe"),
-        "{condition:?}"
-    );
-    let refused = bmc.counters().logins_refused;
-
-    let said = vendors.refusal(&["repin", "hpe"])?;
-    ensure!(said.contains("--accept-current"), "{said}");
-    let wrong = "00".repeat(32);
-    let said = vendors.refusal(&["repin", "hpe", "--fingerprint", &wrong])?;
-    ensure!(said.contains("nothing was changed"), "{said}");
-    ensure!(
-        vendors
-            .refusal(&["show", "hpe"])?
-            .contains("metalman bmc repin hpe")
-    );
-
-    let told = vendors.ask(&["repin", "hpe", "--accept-current"])?;
-    ensure!(told.contains(&old) && told.contains("now pinned"), "{told}");
     vendors
         .rack
-        .condition("hpe", "RedfishReady", "True")
+        .operate("again", "HostPowerOff", "dell")
         .await?;
-    let new = redfish_status(&vendors, "hpe", |found| {
-        found.cert_fingerprint.as_ref() != Some(&old)
-    })
-    .await?;
-    let new = new.cert_fingerprint.context("a fingerprint")?;
-    ensure!(told.contains(&new), "{told} {new}");
-    let report = vendors.json(&["show", "hpe"])?;
+    vendors.rack.ends("again", Phase::Complete).await?;
+    ensure!(resets().get("ForceOff") == Some(&1), "{:?}", resets());
+    let timeline = vendors.rack.appliance.run(&["timeline", "dell"])?;
     ensure!(
-        report["certificate"]["fingerprint"] == new.as_str(),
-        "{report}"
-    );
-    ensure!(
-        bmc.counters().logins_refused == refused,
-        "a password was refused"
-    );
-    ensure!(bmc.sessions().len() <= 1, "{:?}", bmc.sessions());
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_machine_may_say_which_certificate_is_good() -> Result<()> {
-    let vendors = Vendors::start(&["dell"]).await?;
-    let status = redfish_status(&vendors, "dell", |found| found.cert_fingerprint.is_some()).await?;
-    let right = status.cert_fingerprint.context("a fingerprint")?;
-    let tls = |tls: Value| json!({ "spec": { "pxe": { "redfish": { "tls": tls } } } });
-
-    vendors
-        .patch("dell", tls(json!({ "fingerprint": "11".repeat(32) })))
-        .await?;
-    let condition = vendors
-        .rack
-        .condition("dell", "RedfishReady", "False")
-        .await?;
-    ensure!(
-        condition.message.contains("spec.pxe.redfish.tls"),
-        "{condition:?}"
-    );
-    vendors
-        .patch(
-            "dell",
-            tls(json!({ "fingerprint": right.replace(':', "") })),
-        )
-        .await?;
-    vendors
-        .rack
-        .condition("dell", "RedfishReady", "True")
-        .await?;
-
-    // Some authority that did not issue it.
-    let other = std::fs::read_to_string(vendors.rack.appliance.state().join("api/ca.crt"))?;
-    vendors
-        .patch(
-            "dell",
-            tls(json!({ "fingerprint": null, "caBundle": other })),
-        )
-        .await?;
-    let condition = vendors
-        .rack
-        .condition("dell", "RedfishReady", "False")
-        .await?;
-    ensure!(condition.reason == "CertificateUntrusted", "{condition:?}");
-    vendors
-        .patch(
-            "dell",
-            tls(json!({ "caBundle": null, "insecureSkipVerify": true })),
-        )
-        .await?;
-    vendors
-        .rack
-        .condition("dell", "RedfishReady", "True")
-        .await?;
-    vendors.bmc("dell")?.change_certificate()?;
-    let said = vendors.refusal(&["repin", "dell", "--accept-current"])?;
-    ensure!(said.contains("spec.pxe.redfish.tls"), "{said}");
-    vendors.ask(&["show", "dell"])?;
-
-    let both = tls(json!({ "fingerprint": right, "insecureSkipVerify": true }));
-    let refusal = vendors
-        .patch("dell", both)
-        .await
-        .err()
-        .context("accepted")?;
-    ensure!(
-        format!("{refusal:#}").contains("at most one of"),
-        "{refusal:#}"
+        timeline.contains("asked to shut down") && timeline.contains("it did not shut down"),
+        "{timeline}"
     );
     Ok(())
 }

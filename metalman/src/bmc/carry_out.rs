@@ -24,6 +24,9 @@ impl Errand for Call {
 async fn carry_out(client: &Client, call: &Call) -> Result<Seen, redfish::Error> {
     match call {
         Call::Read => {}
+        Call::ShutDown => {
+            client.reset(ResetType::GracefulShutdown).await?;
+        }
         Call::ForceOff => {
             client.reset(ResetType::ForceOff).await?;
         }

@@ -169,19 +169,18 @@ impl BmcDesk {
             });
         };
         let reference = &redfish.password_ref;
-        let (password, secret) = self.secrets.password(reference, fresh).await?;
-        let status = machine.status.as_ref();
-        Ok(BmcAccess {
-            url: redfish.url.clone(),
-            username: redfish.username.clone(),
-            password,
-            secret,
-            system_id: redfish.device_id.clone(),
-            trust: Trust::of(redfish.tls.as_ref()),
-            pinned: status
-                .and_then(|status| status.redfish.as_ref())
-                .and_then(|redfish| redfish.cert_fingerprint.clone()),
-        })
+        let mut credential = self.secrets.password(reference, fresh).await?;
+        if credential.pending.is_some() {
+            let busy = || Trouble {
+                reason: "PasswordChanging".into(),
+                message: format!("the password of Machine {name} is being changed"),
+                transient: true,
+                at: (self.clock)(),
+            };
+            let _changing = self.secrets.begin_change(reference).ok_or_else(busy)?;
+            credential = self.settle(machine, reference, credential).await?;
+        }
+        self.access_with(machine, credential.password, credential.version)
     }
 }
 

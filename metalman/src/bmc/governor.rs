@@ -63,6 +63,21 @@ impl Governor {
         govern(state, common, address, access, errand, Urgency::Urgent).await
     }
 
+    /// Logs in anew with this very password, whatever client there is, and does an errand.
+    pub(super) async fn call_anew<E: Errand>(
+        &self,
+        common: Common<'_>,
+        address: &str,
+        access: &BmcAccess,
+        errand: &E,
+    ) -> Result<E::Answer, Trouble> {
+        let mut state = self.state.lock().await;
+        if let Some(open) = state.open.take() {
+            open.close().await;
+        }
+        govern(state, common, address, access, errand, Urgency::Urgent).await
+    }
+
     /// Does an errand that nobody waits for, if nobody else is calling this BMC; `None` if somebody
     /// is. Of a BMC that is left alone it gives the trouble, with the time of its last failure.
     pub(super) async fn poll<E: Errand>(

@@ -12,6 +12,7 @@ mod governor;
 mod lanes;
 mod open;
 mod pace;
+mod password;
 mod poller;
 pub mod qualify;
 mod questions;
@@ -85,6 +86,8 @@ pub struct SecretVersion {
 pub enum Call {
     /// Read power state and boot override.
     Read,
+    /// Ask the operating system to shut down; power off at once where the BMC cannot ask.
+    ShutDown,
     /// Power off at once.
     ForceOff,
     /// Power on.
@@ -151,6 +154,18 @@ impl Bmcs {
     ) -> Result<E::Answer, Trouble> {
         let (address, governor) = self.governor(access);
         governor.call(self.common(), &address, access, errand).await
+    }
+
+    /// Reads the system after a login with this very password.
+    ///
+    /// # Errors
+    /// A [`Trouble`] with object and cure.
+    pub(crate) async fn prove(&self, access: &BmcAccess) -> Result<Seen, Trouble> {
+        let (address, governor) = self.governor(access);
+        let common = self.common();
+        governor
+            .call_anew(common, &address, access, &Call::Read)
+            .await
     }
 
     /// Reads the system in passing; `None` while this BMC is being called anyway.

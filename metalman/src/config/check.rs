@@ -298,6 +298,12 @@ fn operation(p: &mut Problems, wire: &WireOperation) -> OperationConfig {
             wire.poll_interval.as_deref(),
             Duration::from_millis(100)..=Duration::from_hours(1),
         ),
+        shutdown_timeout: duration(
+            p,
+            "operation.shutdown_timeout",
+            wire.shutdown_timeout.as_deref(),
+            Duration::ZERO..=Duration::from_hours(1),
+        ),
         max_concurrent_machines: count(
             p,
             "operation.max_concurrent_machines",

@@ -147,6 +147,8 @@ pub struct OperationConfig {
     pub max_attempts: i32,
     /// Pause between two looks at a running operation.
     pub poll_interval: Duration,
+    /// Longest wait for an operating system to shut down; zero: power is cut at once.
+    pub shutdown_timeout: Duration,
     /// Machines of one operation worked on at the same time, at least 1.
     pub max_concurrent_machines: usize,
 }

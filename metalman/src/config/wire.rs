@@ -297,6 +297,10 @@ WireOperation {
     /// How often a running operation looks at its machines
     #[arg(long = "operation-poll-interval", id = "operation.poll_interval", value_name = "DURATION")]
     poll_interval: String,
+    /// How long HostReboot and HostPowerOff wait for the operating system to shut down before power
+    /// is cut; 0s cuts it at once. HostReplace always does
+    #[arg(long = "operation-shutdown-timeout", id = "operation.shutdown_timeout", value_name = "DURATION")]
+    shutdown_timeout: String,
     /// How many machines of one operation are worked on at the same time
     #[arg(long = "operation-max-concurrent-machines", id = "operation.max_concurrent_machines", value_name = "COUNT")]
     max_concurrent_machines: i64,
@@ -399,6 +403,7 @@ pub(super) fn defaults() -> WireConfig {
         operation: WireOperation {
             max_attempts: Some(3),
             poll_interval: Some("5s".to_owned()),
+            shutdown_timeout: Some("60s".to_owned()),
             max_concurrent_machines: Some(10),
         },
         log: WireLog {

@@ -11,6 +11,7 @@ pub mod machine_status;
 mod password;
 pub mod power;
 pub mod replace;
+mod shutdown;
 pub mod state;
 pub mod status;
 pub mod step;

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use metalman_api::operation::{OperationKind, Stage};
 
 use super::facts::{BootOverride, Facts, Power};
+use super::shutdown;
 use super::state::TargetState;
 use super::step::{Action, Limits};
 
@@ -28,6 +29,9 @@ pub(super) fn step(
             clear_boot(now, next, facts, limits, then)
         }
         Some(Stage::PoweringOff | Stage::WaitingOff) => {
+            if let Some(actions) = shutdown::step(now, next, facts, limits) {
+                return actions;
+            }
             if power_off(now, next, facts, limits) == Progress::Reached {
                 after_off(now, next);
                 return Vec::new();
@@ -174,7 +178,21 @@ pub(super) fn actions_of(
         return vec![Action::ReadSystem];
     }
     // Most machines follow within seconds of a command: look often at first.
-    if next.attempts > 0 && now.duration_since(since) < EAGER_FOR {
+    if next.attempts > 0 {
+        look(now, since, facts, limits)
+    } else {
+        read_when_stale(now, facts, limits)
+    }
+}
+
+/// A reading when it is time for one, after a command that was sent at `since`.
+pub(super) fn look(
+    now: Timestamp,
+    since: Timestamp,
+    facts: &Facts,
+    limits: &Limits,
+) -> Vec<Action> {
+    if now.duration_since(since) < EAGER_FOR {
         read_eagerly(now, facts, limits)
     } else {
         read_when_stale(now, facts, limits)

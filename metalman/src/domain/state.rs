@@ -50,6 +50,12 @@ pub struct TargetState {
     /// The BMC cannot remove a boot override.
     #[serde(default)]
     pub clear_unsupported: bool,
+    /// When the operating system was asked to shut down.
+    #[serde(default)]
+    pub shutdown_at: Option<Timestamp>,
+    /// It did not, or the BMC would not ask it: power is cut.
+    #[serde(default)]
+    pub shutdown_over: bool,
     /// Proofs, oldest first.
     pub evidence: Vec<Evidence>,
 }
@@ -105,6 +111,8 @@ impl TargetState {
             input: None,
             image_written_at: None,
             clear_unsupported: false,
+            shutdown_at: None,
+            shutdown_over: false,
             evidence: Vec::new(),
         }
     }

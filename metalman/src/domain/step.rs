@@ -16,6 +16,8 @@ use super::{inputs, password, power, replace};
 pub enum Action {
     /// Read power state and boot override.
     ReadSystem,
+    /// `ComputerSystem.Reset` GracefulShutdown: the operating system is asked.
+    ShutDown,
     /// `ComputerSystem.Reset` ForceOff.
     ForceOff,
     /// `ComputerSystem.Reset` On.
@@ -40,7 +42,8 @@ impl Action {
     pub fn is_write(&self) -> bool {
         match self {
             Self::ReadSystem | Self::PrepareImages => false,
-            Self::ForceOff
+            Self::ShutDown
+            | Self::ForceOff
             | Self::PowerOn
             | Self::SetNetworkBoot
             | Self::ClearBootOverride
@@ -61,6 +64,8 @@ pub struct Limits {
     pub resend: SignedDuration,
     /// How long a password that was good may be refused: it is being changed.
     pub password: SignedDuration,
+    /// How long the operating system may take to shut down before power is cut; zero cuts at once.
+    pub shutdown: SignedDuration,
     /// Longest preparation of images.
     pub prepare: SignedDuration,
     /// From power-on to the installer's claim.
@@ -82,6 +87,7 @@ impl Default for Limits {
             poll: SignedDuration::from_secs(5),
             resend: SignedDuration::from_secs(60),
             password: SignedDuration::from_mins(5),
+            shutdown: SignedDuration::ZERO,
             prepare: SignedDuration::from_mins(60),
             netboot: SignedDuration::from_mins(20),
             refusal: SignedDuration::from_mins(2),

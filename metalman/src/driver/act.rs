@@ -31,6 +31,7 @@ impl Driver {
         let machine = row.machine.as_str();
         let call = match action {
             Action::ReadSystem => Some(Call::Read),
+            Action::ShutDown => Some(Call::ShutDown),
             Action::ForceOff => Some(Call::ForceOff),
             Action::PowerOn => Some(Call::PowerOn),
             Action::SetNetworkBoot => Some(Call::NetworkBoot {
@@ -90,8 +91,11 @@ impl Driver {
 
     /// One timeline line per BMC write.
     fn line(&self, row: &Target, call: &Call, trouble: Option<&Trouble>) -> NewTimelineEntry {
+        let gave_up = row.state.get("shutdownOver") == Some(&json!(true));
         let what = match call {
             Call::Read => "read",
+            Call::ShutDown => "operating system asked to shut down (GracefulShutdown)",
+            Call::ForceOff if gave_up => "it did not shut down, so power off (ForceOff)",
             Call::ForceOff => "power off (ForceOff)",
             Call::PowerOn => "power on (On)",
             Call::NetworkBoot { http: None } => "boot override Pxe, once",

@@ -204,6 +204,7 @@ fn token_changes(row: &Target, state: &TargetState, action: &Action) -> Vec<Toke
         ],
         Action::RevokeTokens => vec![TokenChange::RevokeTokens],
         Action::ReadSystem
+        | Action::ShutDown
         | Action::ForceOff
         | Action::PowerOn
         | Action::SetNetworkBoot

@@ -1,22 +1,27 @@
 //! Secrets: watched where that is allowed, otherwise read when they are needed; the last good answer
 //! serves while the API is away.
 
+mod change;
 mod follow;
 mod known;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use metalman_api::machine::{PasswordRef, SecretRef};
 use netboot::images::{ImageReference, Keyring, PullSecretKind};
-use secrecy::SecretString;
 use tokio::sync::{Notify, watch};
 
+pub use change::{Changing, Credential};
+use change::{full_name, read};
 use known::Known;
 
-use crate::{bmc::SecretVersion, clock, domain::facts::Trouble, supervisor::chain};
+use crate::{clock, domain::facts::Trouble, supervisor::chain};
 
 /// For how long an answer is recent when Secrets are not watched.
 const RECENT: SignedDuration = SignedDuration::from_secs(60);
@@ -39,6 +44,8 @@ pub struct Secrets {
     wanted: Arc<Notify>,
     /// Counts changes.
     changed: watch::Sender<u64>,
+    /// Secrets whose password this process is changing.
+    changing: Arc<Mutex<HashSet<String>>>,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -55,6 +62,7 @@ impl Secrets {
             known: Arc::default(),
             wanted: Arc::default(),
             changed: watch::Sender::default(),
+            changing: Arc::default(),
         }
     }
 
@@ -66,43 +74,33 @@ impl Secrets {
     /// The password a BMC reference means, and the version of its Secret.
     ///
     /// # Errors
-    /// A [`Trouble`] that names Secret and key.
+    /// A [`Trouble`] that names Secret and key; transient while this process changes the password.
     pub async fn password(
         &self,
         reference: &PasswordRef,
         fresh: Freshness,
-    ) -> Result<(SecretString, SecretVersion), Trouble> {
-        let (namespace, name, key) = (&reference.namespace, &reference.name, &reference.key);
-        let secret = self.get(namespace, name, fresh).await?;
-        let full = format!("{namespace}/{name}");
-        let bytes = secret
-            .data
-            .as_ref()
-            .and_then(|data| data.get(key))
-            .ok_or_else(|| {
-                trouble(
-                    "SecretKeyMissing",
-                    format!("Secret {full} has no key {key}; add it"),
-                    false,
-                )
-            })?;
-        let text = std::str::from_utf8(&bytes.0).map_err(|_| {
-            trouble(
-                "SecretInvalid",
-                format!("key {key} of Secret {full} is not text"),
-                false,
-            )
-        })?;
-        let version = SecretVersion {
-            name: full,
-            uid: secret.metadata.uid.clone().unwrap_or_default(),
-            resource_version: secret.metadata.resource_version.clone().unwrap_or_default(),
-        };
-        // `kubectl create secret --from-file` keeps the file's last newline.
-        Ok((
-            SecretString::from(text.trim_end_matches(['\n', '\r'])),
-            version,
-        ))
+    ) -> Result<Credential, Trouble> {
+        let full = full_name(reference);
+        if self.is_changing(&full) {
+            let message = format!("the password in Secret {full} is being changed");
+            return Err(trouble("PasswordChanging", message, true));
+        }
+        self.credential(reference, fresh).await
+    }
+
+    /// As [`Self::password`], for whoever changes it.
+    ///
+    /// # Errors
+    /// A [`Trouble`] that names Secret and key.
+    pub async fn credential(
+        &self,
+        reference: &PasswordRef,
+        fresh: Freshness,
+    ) -> Result<Credential, Trouble> {
+        let secret = self
+            .get(&reference.namespace, &reference.name, fresh)
+            .await?;
+        read(reference, &secret)
     }
 
     /// The registry credentials of a pull secret, checked for the registry of an image.

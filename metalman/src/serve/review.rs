@@ -38,9 +38,11 @@ impl ClusterTokens {
     }
 
     async fn may(&self, user: &UserInfo, right: Right) -> kube::Result<bool> {
-        let (verb, resource) = match right {
-            Right::Read => ("list", "machines"),
-            Right::Operate => ("create", "machineoperations"),
+        let ours = "unbounded-cloud.io";
+        let (group, verb, resource) = match right {
+            Right::Read => (ours, "list", "machines"),
+            Right::Operate => (ours, "create", "machineoperations"),
+            Right::ChangeSecrets => ("", "patch", "secrets"),
         };
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
@@ -49,7 +51,7 @@ impl ClusterTokens {
                 uid: user.uid.clone(),
                 extra: user.extra.clone(),
                 resource_attributes: Some(ResourceAttributes {
-                    group: Some("unbounded-cloud.io".to_owned()),
+                    group: Some(group.to_owned()),
                     resource: Some(resource.to_owned()),
                     verb: Some(verb.to_owned()),
                     ..ResourceAttributes::default()

@@ -39,6 +39,8 @@ pub enum Right {
     Read,
     /// Act on its machines.
     Operate,
+    /// Change the Secrets of its machines.
+    ChangeSecrets,
 }
 
 /// Whose token came with a request; for the audit log.
@@ -60,6 +62,8 @@ pub(super) async fn require(State(ui): State<Ui>, mut request: Request, next: Ne
     let headers = request.headers();
     let (right, token) = if request.method().is_safe() {
         (Right::Read, bearer(headers).or_else(|| cookie(headers)))
+    } else if request.uri().path().ends_with(super::bmc::PASSWORD) {
+        (Right::ChangeSecrets, bearer(headers))
     } else {
         (Right::Operate, bearer(headers))
     };

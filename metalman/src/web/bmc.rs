@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, put};
 use axum::{Extension, Json, Router};
 use redfish::{Consoles, EventLog, Fingerprint, IndicatorState};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{error, info};
@@ -23,6 +24,9 @@ use crate::store::{NewAuditEntry, NewTimelineEntry, Observed, Store, TimelineSou
 const LOG_ENTRIES: usize = 20;
 /// Entries of the event log at most.
 const LOG_ENTRIES_MOST: usize = 1000;
+
+/// End of the path where passwords are changed, which needs a right of its own.
+pub(super) const PASSWORD: &str = "/bmc/password";
 
 #[derive(Clone)]
 struct Office {
@@ -41,6 +45,7 @@ pub fn routes(desk: BmcDesk, store: Store) -> Router {
             "/api/v1/machines/{name}/bmc/certificate",
             get(certificates).put(repin),
         )
+        .route("/api/v1/machines/{name}/bmc/password", put(set_password))
         .with_state(Office { desk, store })
 }
 
@@ -141,6 +146,41 @@ async fn repin(
     Ok(Json(before))
 }
 
+/// The password to set.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WantedPassword {
+    #[serde(deserialize_with = "secret_text")]
+    password: SecretString,
+}
+
+fn secret_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<SecretString, D::Error> {
+    String::deserialize(from).map(SecretString::from)
+}
+
+/// That it was set.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PasswordSet {
+    /// Secret that holds it now.
+    pub(crate) secret: String,
+}
+
+async fn set_password(
+    State(office): State<Office>,
+    Path(name): Path<String>,
+    Extension(caller): Extension<Caller>,
+    wanted: Result<Json<WantedPassword>, JsonRejection>,
+) -> Result<Json<PasswordSet>, Problem> {
+    let Json(wanted) = wanted.map_err(unreadable)?;
+    let secret = office.desk.secret_of(&name)?;
+    let detail = json!({ "secret": secret });
+    office.audit(&caller, "bmc-password", &name, detail).await?;
+    office.desk.change_password(&name, &wanted.password).await?;
+    let text = format!("password of the BMC account changed by {}", caller.user);
+    office.tell(&name, text).await;
+    Ok(Json(PasswordSet { secret }))
+}
+
 impl Office {
     /// Writes down who is about to change what.
     async fn audit(
@@ -198,7 +238,7 @@ impl From<Trouble> for Problem {
     fn from(trouble: Trouble) -> Self {
         let status = match trouble.reason.as_str() {
             "MachineNotFound" => StatusCode::NOT_FOUND,
-            "UnsupportedTarget" => StatusCode::CONFLICT,
+            "UnsupportedTarget" | "SecretShared" | "PasswordChanging" => StatusCode::CONFLICT,
             "InvalidConfig" => StatusCode::UNPROCESSABLE_ENTITY,
             _ if trouble.transient => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,

@@ -2,6 +2,7 @@
 
 mod appliance;
 mod commands;
+mod password;
 mod qualify;
 mod repin;
 mod words;
@@ -21,6 +22,8 @@ pub(super) enum BmcCommand {
     ConsoleUrl(commands::MachineArgs),
     /// Pin the certificate that a machine's BMC presents now instead of the one that was pinned
     Repin(repin::RepinArgs),
+    /// Change the password of a machine's BMC account, and its Secret with it
+    SetPassword(password::PasswordArgs),
     /// Examine a BMC, also one of no Machine: what operations need, what it offers
     Qualify(qualify::QualifyArgs),
 }
@@ -34,6 +37,7 @@ pub(super) async fn run(command: BmcCommand) -> Result<()> {
         BmcCommand::Led(args) => commands::led(args).await,
         BmcCommand::ConsoleUrl(args) => commands::console_url(args).await,
         BmcCommand::Repin(args) => repin::run(args).await,
+        BmcCommand::SetPassword(args) => password::run(args).await,
         BmcCommand::Qualify(args) => qualify::run(args).await,
     }
 }

@@ -10,6 +10,7 @@ use super::super::state::{FrozenInput, TargetState};
 use super::{Action, Limits, step};
 
 const LIMITS: Limits = Limits {
+    shutdown: SignedDuration::ZERO,
     max_attempts: 3,
     poll: SignedDuration::from_secs(5),
     resend: SignedDuration::from_secs(60),
@@ -68,6 +69,9 @@ struct World {
     state: TargetState,
     sent: Vec<Action>,
     deaf: bool,
+    /// The operating system shuts down when asked.
+    polite: bool,
+    limits: Limits,
 }
 
 impl World {
@@ -78,6 +82,8 @@ impl World {
             state: TargetState::new(kind, at(0)),
             sent: Vec::new(),
             deaf: false,
+            polite: false,
+            limits: LIMITS,
         }
     }
 
@@ -90,7 +96,7 @@ impl World {
 
     fn tick(&mut self) {
         self.now += 1;
-        let decided = step(at(self.now), &self.state, &self.facts, &LIMITS);
+        let decided = step(at(self.now), &self.state, &self.facts, &self.limits);
         self.state = decided.state;
         for action in decided.actions {
             self.play(&action);
@@ -103,6 +109,8 @@ impl World {
         let current = self.facts.power.as_ref().map_or(Power::On, |r| r.value);
         match action {
             Action::ReadSystem => self.power(current),
+            Action::ShutDown if self.polite => self.power(Power::Off),
+            Action::ShutDown => self.power(current),
             Action::ForceOff if !self.deaf => self.power(Power::Off),
             Action::PowerOn if !self.deaf => self.power(Power::On),
             Action::ForceOff | Action::PowerOn => self.power(current),
@@ -161,6 +169,56 @@ fn power_off_ends_by_a_reading() {
     assert_eq!(world.state.phase, Phase::Complete, "{:?}", world.state);
     assert_eq!(world.count(&Action::ForceOff), 1);
     assert_eq!(world.state.evidence[0].kind, "PowerOff");
+}
+
+#[test]
+fn the_operating_system_is_asked_first_and_power_cut_when_it_does_not_follow() {
+    // obeys, how often power is cut, seconds it takes at least
+    for (polite, cuts, least) in [(true, 0, 0), (false, 1, 30)] {
+        for kind in [OperationKind::HostPowerOff, OperationKind::HostReboot] {
+            let mut world = World::new(kind);
+            world.polite = polite;
+            world.limits.shutdown = SignedDuration::from_secs(30);
+            while world.count(&Action::ForceOff) < cuts && world.now < 100 {
+                world.tick();
+            }
+            assert!(world.now >= least, "{kind:?} after {} s", world.now);
+            world.run(10);
+            assert_eq!(world.state.phase, Phase::Complete, "{:?}", world.state);
+            assert_eq!(world.count(&Action::ShutDown), 1);
+            assert_eq!(world.count(&Action::ForceOff), cuts);
+        }
+    }
+}
+
+#[test]
+fn a_bmc_that_cannot_ask_the_system_is_not_waited_for() {
+    let mut world = World::new(OperationKind::HostPowerOff);
+    world.limits.shutdown = SignedDuration::from_mins(5);
+    while world.count(&Action::ShutDown) == 0 {
+        world.tick();
+    }
+    world.facts.trouble = Some(Trouble {
+        reason: "Rejected".into(),
+        message: "BMC b: no".into(),
+        transient: false,
+        at: at(world.now),
+    });
+    world.tick();
+    // The next reading succeeds, as it would.
+    world.facts.trouble = None;
+    world.run(5);
+    assert_eq!(world.state.phase, Phase::Complete, "{:?}", world.state);
+    assert_eq!(world.count(&Action::ForceOff), 1);
+}
+
+#[test]
+fn a_repave_cuts_power_at_once() {
+    let mut world = World::new(OperationKind::HostReplace);
+    world.limits.shutdown = SignedDuration::from_mins(5);
+    world.until(Stage::SettingBoot);
+    assert_eq!(world.count(&Action::ShutDown), 0);
+    assert_eq!(world.count(&Action::ForceOff), 1);
 }
 
 #[test]
