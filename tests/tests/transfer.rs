@@ -51,11 +51,18 @@ async fn shown(kubeconfig: &Path) -> Result<BTreeMap<String, Value>> {
     let text = kubectl(kubeconfig, &["get", kinds, "-A", "-o", "json"]).await?;
     let list: Value = serde_json::from_str(&text)?;
     let mut found = BTreeMap::new();
-    for item in list["items"].as_array().context("items")? {
-        let word = |key: &str| item[key].as_str().unwrap_or_default().to_owned();
+    for item in list
+        .get("items")
+        .and_then(Value::as_array)
+        .context("items")?
+    {
+        let word = |key: &str| {
+            let word = item.get(key).and_then(Value::as_str);
+            word.unwrap_or_default().to_owned()
+        };
         let kind = Kind::of(&word("apiVersion"), &word("kind")).context("a kind that is moved")?;
         if let Some(moved) = transfer::portable(kind, item, ALL) {
-            let name = &item["metadata"]["name"];
+            let name = item.pointer("/metadata/name").context("a name")?;
             found.insert(format!("{} {name}", kind.kind), moved);
         }
     }

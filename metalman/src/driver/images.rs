@@ -216,8 +216,8 @@ mod tests {
     #[test]
     fn finished_targets_are_forgotten_and_what_began_meanwhile_is_not() {
         let set = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect();
-        let mut jobs: HashMap<String, ()> = ["done/a", "runs/a", "new/a"]
-            .map(|key| (key.to_owned(), ()))
+        let mut jobs: HashMap<String, u8> = ["done/a", "runs/a", "new/a"]
+            .map(|key| (key.to_owned(), 0))
             .into();
         forget_finished(&mut jobs, &set(&["done/a", "runs/a"]), &set(&["runs/a"]));
         let mut left: Vec<_> = jobs.into_keys().collect();

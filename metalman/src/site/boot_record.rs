@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    fn machine(spec: serde_json::Value) -> Machine {
+    fn machine(spec: &serde_json::Value) -> Machine {
         serde_json::from_value(json!({
             "apiVersion": "unbounded-cloud.io/v1alpha3", "kind": "Machine",
             "metadata": { "name": "n1", "labels": { "unbounded-cloud.io/site": "lab" } },
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_as_it_was_and_says_whose_it_is() {
-        let machine = machine(json!({ "pxe": {
+        let machine = machine(&json!({ "pxe": {
             "netbootImage": "own:1", "architecture": "arm64", "bootProtocol": "HTTP",
             "dhcpLeases": [
                 { "mac": "52:54:00:00:00:01", "ipv4": "10.0.0.11", "subnetMask": "255.255.255.0",
@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn machines_that_others_drive_or_that_do_not_netboot_have_none() {
-        assert_eq!(BootRecord::line(&machine(json!({}))), "");
+        assert_eq!(BootRecord::line(&machine(&json!({}))), "");
         let foreign = json!({ "provider": "cloud", "pxe": {} });
-        assert_eq!(BootRecord::line(&machine(foreign)), "");
+        assert_eq!(BootRecord::line(&machine(&foreign)), "");
     }
 }

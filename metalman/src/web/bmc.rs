@@ -171,7 +171,7 @@ async fn set_password(
     Extension(caller): Extension<Caller>,
     wanted: Result<Json<WantedPassword>, JsonRejection>,
 ) -> Result<Json<PasswordSet>, Problem> {
-    let Json(wanted) = wanted.map_err(unreadable)?;
+    let Json(wanted) = wanted.map_err(|rejection| unreadable(&rejection))?;
     let secret = office.desk.secret_of(&name)?;
     let detail = json!({ "secret": secret });
     office.audit(&caller, "bmc-password", &name, detail).await?;

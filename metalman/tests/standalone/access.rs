@@ -7,16 +7,18 @@ use kube::{Api, Client, Error, ResourceExt as _};
 use metalman::store::TokenRole;
 use metalman_api::machine::Machine;
 use metalman_api::operation::MachineOperation;
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::harness::{self, Running};
 
 /// Code and sentence of a refusal.
 fn refused<T: std::fmt::Debug>(result: kube::Result<T>) -> (u16, String) {
-    match result.unwrap_err() {
-        Error::Api(status) => (status.code, status.message.clone()),
-        other => panic!("not a refusal of the API: {other}"),
-    }
+    let error = result.unwrap_err();
+    let Error::Api(status) = error else {
+        panic!("not a refusal of the API: {error}");
+    };
+    (status.code, status.message)
 }
 
 fn machine(name: &str) -> Machine {
@@ -362,7 +364,6 @@ async fn one_user_cannot_starve_the_others() {
     );
     let raw = |kubeconfig: &kube::config::Kubeconfig| {
         let user = kubeconfig.auth_infos[0].auth_info.as_ref().unwrap();
-        use secrecy::ExposeSecret as _;
         user.token.as_ref().unwrap().expose_secret().to_owned()
     };
     let client = reqwest::Client::builder()

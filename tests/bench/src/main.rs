@@ -10,14 +10,16 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use metalman_bench::{
-    api, bmc,
     dhcp::{self, Relay},
-    embedded::Embedded,
-    fill, http,
+    http,
     link::Impairment,
     report,
     tftp::{client::Ask, half_open, load},
 };
+
+mod site_commands;
+
+use site_commands::SiteCommand;
 
 #[derive(Parser)]
 #[command(about = "Load generators for boot servers")]
@@ -80,84 +82,12 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         limit_s: u64,
     },
-    /// Makes Machine objects through the API of a metalman in standalone mode
-    Fill {
-        /// As metalman wrote it into its state folder
-        #[arg(long)]
-        kubeconfig: PathBuf,
-        #[arg(long)]
-        machines: u64,
-        #[arg(long, default_value = "bench")]
-        site: String,
-        /// Address of machine 0
-        #[arg(long)]
-        first: Ipv4Addr,
-        #[arg(long, default_value = "255.254.0.0")]
-        mask: Ipv4Addr,
-        #[arg(long)]
-        gateway: Ipv4Addr,
-        #[arg(long, default_value_t = 16)]
-        parallel: usize,
-        /// The machines have BMCs; this is the address of the first
-        #[arg(long)]
-        bmcs: Option<SocketAddrV4>,
-    },
-    /// Waits until each BMC of a bmcsim fleet has a session
-    BmcSessions {
-        /// Admin plane of bmcsim
-        #[arg(long)]
-        admin: String,
-        #[arg(long)]
-        bmcs: u64,
-        #[arg(long, default_value_t = 60)]
-        limit_s: u64,
-    },
-    /// One HostReboot of all machines, judged by the power history of their BMCs
-    BmcCycle {
-        #[arg(long)]
-        kubeconfig: PathBuf,
-        /// Admin plane of bmcsim
-        #[arg(long)]
-        admin: String,
-        #[arg(long, default_value = "bench")]
-        site: String,
-        #[arg(long, default_value = "reboot-all")]
-        name: String,
-        #[arg(long, default_value_t = 120)]
-        limit_s: u64,
-    },
     /// Readers of a large file by HTTP
     Http(HttpArgs),
     /// HTTP connections that say nothing, or a byte in ten seconds, until stdin ends
     SlowHttp(SlowHttpArgs),
-    /// Creates Machines, patches their statuses and watches, through a Kubernetes API
-    Api {
-        #[command(flatten)]
-        objects: ObjectsArgs,
-        /// Watchers that wait in vain
-        #[arg(long, default_value_t = 0)]
-        idle: usize,
-        /// The Machines are there already
-        #[arg(long)]
-        filled: bool,
-        /// Processes whose memory is read at the end
-        #[arg(long, value_delimiter = ',')]
-        pids: Vec<u32>,
-    },
-    /// Writes Machines until the server is gone, and notes what was acknowledged
-    ApiWrite {
-        #[command(flatten)]
-        objects: ObjectsArgs,
-        #[arg(long)]
-        notes: PathBuf,
-    },
-    /// Whether everything that was acknowledged is there
-    ApiCheck {
-        #[arg(long)]
-        kubeconfig: PathBuf,
-        #[arg(long)]
-        notes: PathBuf,
-    },
+    #[command(flatten)]
+    Site(SiteCommand),
     /// A table of what was measured, and the ratios to the best peer
     Report {
         /// One JSON object a line, as tests/bench/run writes them
@@ -166,32 +96,6 @@ enum Command {
         #[arg(long)]
         json: Option<PathBuf>,
     },
-}
-
-#[derive(clap::Args)]
-struct ObjectsArgs {
-    #[arg(long)]
-    kubeconfig: PathBuf,
-    #[arg(long, default_value_t = 2000)]
-    machines: u64,
-    /// Requests at once
-    #[arg(long, default_value_t = 16)]
-    parallel: usize,
-}
-
-impl ObjectsArgs {
-    /// Machines that no appliance of this run drives.
-    fn plan(&self) -> fill::Plan {
-        fill::Plan {
-            machines: self.machines,
-            site: "elsewhere".into(),
-            first: Ipv4Addr::new(198, 18, 16, 0),
-            mask: Ipv4Addr::new(255, 254, 0, 0),
-            gateway: Ipv4Addr::new(198, 18, 0, 1),
-            parallel: self.parallel,
-            bmcs: None,
-        }
-    }
 }
 
 #[derive(clap::Args)]
@@ -337,11 +241,6 @@ impl RelayArgs {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    Ok(builder.enable_all().build()?)
-}
-
 fn main() -> Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
@@ -395,79 +294,7 @@ fn main() -> Result<()> {
             client,
             limit_s,
         } => dhcp::first::run(relay.relay(), client, Duration::from_secs(limit_s))?,
-        Command::Fill {
-            kubeconfig,
-            machines,
-            site,
-            first,
-            mask,
-            gateway,
-            parallel,
-            bmcs,
-        } => fill::run(
-            &kubeconfig,
-            &fill::Plan {
-                machines,
-                site,
-                first,
-                mask,
-                gateway,
-                parallel,
-                bmcs: bmcs.map(|first| fill::Bmcs {
-                    first: *first.ip(),
-                    port: first.port(),
-                    user: "admin".into(),
-                    password: "password".into(),
-                }),
-            },
-        )?,
-        Command::BmcSessions {
-            admin,
-            bmcs,
-            limit_s,
-        } => {
-            let fleet = bmc::Fleet::new(&admin)?;
-            let limit = Duration::from_secs(limit_s);
-            runtime()?.block_on(bmc::sessions::wait(&fleet, bmcs, limit))?
-        }
-        Command::BmcCycle {
-            kubeconfig,
-            admin,
-            site,
-            name,
-            limit_s,
-        } => {
-            let plan = bmc::cycle::Plan {
-                site,
-                name,
-                limit: Duration::from_secs(limit_s),
-            };
-            let (api, fleet) = (Embedded::open(&kubeconfig)?, bmc::Fleet::new(&admin)?);
-            runtime()?.block_on(bmc::cycle::run(&api, &fleet, &plan))?
-        }
-        Command::Api {
-            objects,
-            idle,
-            filled,
-            pids,
-        } => {
-            let plan = api::Plan {
-                objects: objects.plan(),
-                idle,
-                is_filled: filled,
-                pids,
-            };
-            let server = Embedded::open(&objects.kubeconfig)?;
-            runtime()?.block_on(api::run(&server, &plan))?
-        }
-        Command::ApiWrite { objects, notes } => {
-            let server = Embedded::open(&objects.kubeconfig)?;
-            runtime()?.block_on(api::write_until_gone(&server, &objects.plan(), &notes))?
-        }
-        Command::ApiCheck { kubeconfig, notes } => {
-            let server = Embedded::open(&kubeconfig)?;
-            runtime()?.block_on(api::check_acknowledged(&server, &notes))?
-        }
+        Command::Site(command) => command.run()?,
         Command::Report { rows, json } => {
             let rows = std::fs::read_to_string(&rows)?;
             let report = report::Report::read(&rows)?;

@@ -56,10 +56,6 @@ impl Endpoint {
         // Whoever comes first installs it for all.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let ca = reqwest::Certificate::from_pem(self.ca_pem.as_bytes())?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a client for one server of a test"
-        )]
         let builder = reqwest::Client::builder();
         Ok(builder.tls_certs_only([ca]).no_proxy().build()?)
     }

@@ -39,6 +39,10 @@ impl Reference {
     ///
     /// # Errors
     /// A binary that is missing, or a server that does not get ready.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "most of them are the flags of four programs"
+    )]
     pub async fn start(assets: &Path) -> Result<Self> {
         let directory = tempfile::tempdir().context("make a directory")?;
         let dir = directory.path();

@@ -2,8 +2,6 @@
 //! prints must be the same but for uids, versions, times and addresses. `tests/kubectl/run` brings
 //! an old and a current kubectl; without it the one on the PATH is used.
 
-#![expect(clippy::print_stderr, reason = "the summary is for people")]
-
 #[cfg(test)]
 mod normal;
 #[cfg(test)]

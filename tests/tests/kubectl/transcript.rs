@@ -242,5 +242,6 @@ fn difference(ours: &Said, theirs: &Said) -> String {
         .unified_diff()
         .context_radius(1)
         .to_string();
-    diff.lines().map(|line| format!("    {line}\n")).collect()
+    let lines: Vec<&str> = diff.lines().collect();
+    format!("    {}\n", lines.join("\n    "))
 }

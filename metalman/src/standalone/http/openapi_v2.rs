@@ -33,7 +33,7 @@ pub(super) fn document(catalog: &Catalog) -> Vec<u8> {
         paths.message(2, &named(&path, &patchable(resource)));
         let name = schema_name(resource);
         let mut definition = schema(&resource.openapi);
-        definition.message(30, &extension(&json!([kind(resource)])));
+        definition.message(31, &extension(&json!([kind(resource)])));
         definitions.message(1, &named(&name, &definition));
     }
     let mut info = Message::default();
@@ -85,22 +85,22 @@ fn schema(raw: &Value) -> Message {
         message.text(2, format);
     }
     for name in raw.at("required").as_array().into_iter().flatten() {
-        message.text(18, name.as_str().unwrap_or_default());
+        message.text(19, name.as_str().unwrap_or_default());
     }
     if raw.at("additionalProperties").is_object() {
         let mut additional = Message::default();
         additional.message(1, &schema(raw.at("additionalProperties")));
-        message.message(20, &additional);
+        message.message(21, &additional);
     }
     if let Some(word) = raw.at("type").as_str() {
         let mut of = Message::default();
         of.text(1, word);
-        message.message(21, &of);
+        message.message(22, &of);
     }
     if raw.at("items").is_object() {
         let mut items = Message::default();
         items.message(1, &schema(raw.at("items")));
-        message.message(22, &items);
+        message.message(23, &items);
     }
     if let Some(fields) = raw
         .at("properties")
@@ -111,7 +111,7 @@ fn schema(raw: &Value) -> Message {
         for (name, field) in fields {
             properties.message(1, &named(name, &schema(field)));
         }
-        message.message(24, &properties);
+        message.message(25, &properties);
     }
     message
 }

@@ -185,7 +185,7 @@ pub(super) fn cases() -> Vec<Case> {
                         .only(200)
                         .await
                         .names(),
-                    [name.clone()]
+                    std::slice::from_ref(&name)
                 );
                 let patch = json!({"spec": {"unschedulable": null}});
                 s.strategic(format!("/api/v1/nodes/{name}"), &patch)

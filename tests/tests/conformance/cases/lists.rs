@@ -194,31 +194,31 @@ pub(super) fn cases() -> Vec<Case> {
             s.get(path).header("accept", accept).is(200).await;
         }),
         Case::new("lists", "labels: equal", |s| async move {
-            labels(&s, "colour%3Dred", &["a", "c", "e"]).await
+            labels(&s, "colour%3Dred", &["a", "c", "e"]).await;
         }),
         Case::new("lists", "labels: equal, doubled", |s| async move {
-            labels(&s, "colour%3D%3Dred", &["a", "c", "e"]).await
+            labels(&s, "colour%3D%3Dred", &["a", "c", "e"]).await;
         }),
         Case::new("lists", "labels: not equal", |s| async move {
-            labels(&s, "colour!%3Dred", &["b", "d"]).await
+            labels(&s, "colour!%3Dred", &["b", "d"]).await;
         }),
         Case::new("lists", "labels: in", |s| async move {
-            labels(&s, "name%20in%20(a,%20d)", &["a", "d"]).await
+            labels(&s, "name%20in%20(a,%20d)", &["a", "d"]).await;
         }),
         Case::new("lists", "labels: not in", |s| async move {
-            labels(&s, "name%20notin%20(a,d)", &["b", "c", "e"]).await
+            labels(&s, "name%20notin%20(a,d)", &["b", "c", "e"]).await;
         }),
         Case::new("lists", "labels: exists", |s| async move {
-            labels(&s, "big", &["c", "d", "e"]).await
+            labels(&s, "big", &["c", "d", "e"]).await;
         }),
         Case::new("lists", "labels: does not exist", |s| async move {
-            labels(&s, "!big", &["a", "b"]).await
+            labels(&s, "!big", &["a", "b"]).await;
         }),
         Case::new("lists", "labels: several", |s| async move {
-            labels(&s, "big,colour%20in%20(red),name!%3De", &["c"]).await
+            labels(&s, "big,colour%20in%20(red),name!%3De", &["c"]).await;
         }),
         Case::new("lists", "labels: empty value", |s| async move {
-            labels(&s, "big%3D", &["c", "d", "e"]).await
+            labels(&s, "big%3D", &["c", "d", "e"]).await;
         }),
         Case::new("lists", "labels: greater", |s| async move {
             let path = s.widgets().await;
@@ -239,19 +239,19 @@ pub(super) fn cases() -> Vec<Case> {
             }
         }),
         Case::new("lists", "fields: name", |s| async move {
-            fields(&s, "metadata.name%3Dc", &["c"]).await
+            fields(&s, "metadata.name%3Dc", &["c"]).await;
         }),
         Case::new("lists", "fields: not a name", |s| async move {
-            fields(&s, "metadata.name!%3Dc", &["a", "b", "d", "e"]).await
+            fields(&s, "metadata.name!%3Dc", &["a", "b", "d", "e"]).await;
         }),
         Case::new("lists", "fields: selectable text", |s| async move {
-            fields(&s, "spec.colour%3Dgreen", &["b", "d"]).await
+            fields(&s, "spec.colour%3Dgreen", &["b", "d"]).await;
         }),
         Case::new("lists", "fields: selectable number", |s| async move {
-            fields(&s, "spec.size%3D3", &["c"]).await
+            fields(&s, "spec.size%3D3", &["c"]).await;
         }),
         Case::new("lists", "fields: two", |s| async move {
-            fields(&s, "spec.colour%3Dred,spec.size!%3D3", &["a", "e"]).await
+            fields(&s, "spec.colour%3Dred,spec.size!%3D3", &["a", "e"]).await;
         }),
         Case::new(
             "lists",

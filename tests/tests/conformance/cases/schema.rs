@@ -50,7 +50,7 @@ pub(super) fn cases() -> Vec<Case> {
             },
         ),
         Case::new("schema", "a missing field", |s| async move {
-            refused(&s, json!({})).await
+            refused(&s, json!({})).await;
         }),
         Case::new("schema", "no spec at all", |s| async move {
             let path = s.widgets().await;
