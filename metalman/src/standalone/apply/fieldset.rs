@@ -95,14 +95,23 @@ impl FieldSet {
 
     /// All fields of a value that came or went as a whole: what holds them is counted too.
     fn whole(schema: Option<&Schema>, value: &Value) -> Self {
-        let mut set = Self::of(schema, value);
-        set.count_holders();
+        let mut set = Self::leaf();
+        match shape(schema, value) {
+            Shape::Fields(map) => {
+                for (name, child) in map {
+                    let child = Self::whole(schema.and_then(|s| s.field(name)), child);
+                    set.children.insert(field(name), child);
+                }
+            }
+            Shape::Items(items) => {
+                let schema = schema.and_then(|s| s.items.as_deref());
+                for (element, item) in items {
+                    set.children.insert(element, Self::whole(schema, item));
+                }
+            }
+            Shape::Leaf => {}
+        }
         set
-    }
-
-    fn count_holders(&mut self) {
-        self.member = true;
-        self.children.values_mut().for_each(Self::count_holders);
     }
 
     /// Keys of free maps are members themselves, declared fields only through what is in them.
@@ -231,7 +240,6 @@ pub(super) fn compare(schema: Option<&Schema>, old: &Value, new: &Value) -> Diff
     let mut difference = Difference::default();
     match (shape(schema, old), shape(schema, new)) {
         (Shape::Fields(before), Shape::Fields(after)) => {
-            difference.changed.member = after.is_empty() && !before.is_empty();
             for (name, value) in after {
                 let child = match before.get(name) {
                     Some(earlier) => compare(schema.and_then(|s| s.field(name)), earlier, value),

@@ -145,9 +145,9 @@ fn nobody_can_take_an_address_from_its_owner() {
 fn a_flood_in_its_name_does_not_starve_the_owner_in_that_second() {
     with_relay("dhcp-starve", |relay, _| async move {
         let mut answered = 0;
-        for sent in 0..packets(20_000) {
+        for sent in 0..packets(4_000) {
             // One id again and again, then a new one each time.
-            let xid = if sent < packets(20_000) / 2 { 7 } else { sent };
+            let xid = if sent < packets(4_000) / 2 { 7 } else { sent };
             let forged = message(MAC.octets(), xid, CLIENT, &[(53, &[1]), (93, &[0, 7])]);
             relay.send(&forged).await.ok();
             if sent % BATCH == 0 {
