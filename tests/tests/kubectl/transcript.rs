@@ -84,6 +84,18 @@ fn lines() -> Vec<Line> {
         .collect()
 }
 
+/// The lines that a kubectl of this version knows.
+fn lines_for(version: &str) -> Vec<Line> {
+    let minor = version
+        .split('.')
+        .nth(1)
+        .and_then(|minor| minor.parse().ok());
+    let minor: u32 = minor.expect("a minor version");
+    let mut lines = lines();
+    lines.retain(|line| line.since <= minor);
+    lines
+}
+
 fn known() -> Vec<Known> {
     let rows = DIFFERENCES
         .lines()
@@ -180,12 +192,7 @@ async fn kubectl_cannot_tell_the_servers_apart() {
         let version = version(kubectl).await;
         let homes = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let (mut count, mut same, mut explained, mut unknown) = (0, 0, 0, 0);
-        let minor = version
-            .split('.')
-            .nth(1)
-            .and_then(|minor| minor.parse().ok());
-        let minor: u32 = minor.expect("a minor version");
-        for line in lines().into_iter().filter(|line| line.since <= minor) {
+        for line in lines_for(&version) {
             count += 1;
             let known = known();
             let reason = known
