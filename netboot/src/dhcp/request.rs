@@ -292,8 +292,6 @@ impl Options {
                 self.vendor_class = Some(text.trim_end_matches('\0').to_owned());
             }
             option::CLIENT_ID => self.client_id = Some(data.to_vec()),
-            // More than one part, joined before it came here.
-            option::RELAY_AGENT if data.len() > 255 => return Err(bad),
             option::RELAY_AGENT => self.relay_agent = Some(RelayAgent::new(data.to_vec())),
             option::CLIENT_ARCH => {
                 let (numbers, rest) = data.as_chunks::<2>();
