@@ -85,9 +85,14 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, HeadPr
             (Ok(_) | Err(_), Ok(_) | Err(_)) => return Err(HeadProblem::Malformed),
         };
     }
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadProblem::Malformed)?;
+    // A tunnel goes to an authority, never to a path (RFC 9112 section 3.2.3).
+    if method == Method::CONNECT && path_of(target).is_some() {
+        return Err(HeadProblem::Malformed);
+    }
     let is_11 = minor == 1;
     let head = RequestHead {
-        method: Method::from_bytes(method.as_bytes()).map_err(|_| HeadProblem::Malformed)?,
+        method,
         target: target.to_owned(),
         is_11,
         keep_alive: keep_alive(&headers, is_11),
@@ -246,6 +251,14 @@ mod tests {
             parse(b"GET / HTTP/2.0\r\n\r\n").unwrap_err(),
             HeadProblem::Malformed
         );
+    }
+
+    #[test]
+    fn a_tunnel_has_no_path() {
+        for (target, fits) in [("10.77.0.1:80", true), ("/a", false), ("http://x/a", false)] {
+            let text = format!("CONNECT {target} HTTP/1.1\r\n\r\n");
+            assert_eq!(parse(text.as_bytes()).is_ok(), fits, "{target}");
+        }
     }
 
     #[test]
