@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, Resting};
 
 /// Connections kept per BMC.
 const KEPT: usize = 2;
@@ -18,7 +18,7 @@ const WRITE_AGE: Duration = Duration::from_secs(5);
 /// The idle connections of one BMC.
 #[derive(Default)]
 pub(super) struct Pool {
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Resting>>,
 }
 
 impl Pool {
@@ -26,9 +26,10 @@ impl Pool {
     pub(super) async fn take(&self, is_write: bool) -> Option<Connection> {
         let age = if is_write { WRITE_AGE } else { READ_AGE };
         loop {
-            let mut connection = self.lock().pop()?;
-            if connection.used + age > Instant::now() && connection.is_alive().await {
-                return Some(connection);
+            let mut resting = self.lock().pop()?;
+            if resting.used + age > Instant::now() && resting.is_alive() {
+                // A connection that cannot be taken up again is as good as none.
+                return resting.wake().await.ok();
             }
         }
     }
@@ -37,7 +38,7 @@ impl Pool {
     pub(super) fn keep(&self, connection: Connection) {
         let mut idle = self.lock();
         if idle.len() < KEPT {
-            idle.push(connection);
+            idle.extend(connection.rest());
         }
     }
 
@@ -46,7 +47,7 @@ impl Pool {
         self.lock().clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Resting>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
