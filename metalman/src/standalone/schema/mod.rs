@@ -5,6 +5,7 @@
 //! that was parsed has compiled patterns and rules, so nothing can fail to compile later.
 
 mod complete;
+mod matches;
 mod rules;
 mod validate;
 

@@ -10,7 +10,7 @@ use cel::objects::{Key, Map};
 use cel::{Context, Env, Program};
 use serde_json::Value;
 
-use super::Schema;
+use super::{Schema, matches};
 use crate::standalone::status::FieldError;
 
 /// One compiled rule.
@@ -34,11 +34,15 @@ impl std::fmt::Debug for Rule {
     }
 }
 
-/// The standard library plus the strings and lists extensions that Kubernetes has.
+/// The standard library plus the strings and lists extensions that Kubernetes has, and `matches`.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
-    for extension in [cel::extensions::strings, cel::extensions::lists] {
-        // Both are the crate's own and disjoint; a rule that misses one fails to run and says so.
+    for extension in [
+        cel::extensions::strings,
+        cel::extensions::lists,
+        matches::library,
+    ] {
+        // They are disjoint; a rule that misses one fails to run and says so.
         if let Err(error) = env.add_extension(extension) {
             tracing::error!(%error, "cannot load a CEL library");
         }
