@@ -139,7 +139,7 @@ impl Api {
     /// Anything that would keep the API from working.
     pub async fn open(store: &Store, config: ApiConfig) -> Result<Self, ApiFailure> {
         let catalog = Arc::new(Catalog::new(&config.crds).map_err(ApiFailure::Resource)?);
-        let storage = Storage::new(store.pool().clone(), Arc::clone(&catalog));
+        let storage = Storage::new(store.clone(), Arc::clone(&catalog));
         let packers = Packers::new(catalog.slots());
         let loaded = storage.load(&packers).await.map_err(ApiFailure::Storage)?;
         let hub = Arc::new(Hub::new(packers, loaded));

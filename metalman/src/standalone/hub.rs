@@ -99,16 +99,19 @@ pub struct News {
     pub change: Arc<Change>,
     /// The object after it, as JSON.
     pub text: Bytes,
+    /// Its uid, for the tables; empty in news of the log, which is in the tables.
+    pub uid: Box<str>,
     value: OnceLock<Value>,
     previous: OnceLock<Option<Value>>,
 }
 
 impl News {
     /// News of a change that has just been made.
-    pub fn new(change: Arc<Change>, text: Bytes) -> Self {
+    pub fn new(change: Arc<Change>, text: Bytes, uid: &str) -> Self {
         Self {
             change,
             text,
+            uid: uid.into(),
             value: OnceLock::new(),
             previous: OnceLock::new(),
         }
@@ -117,7 +120,7 @@ impl News {
     /// News of a change of the log.
     pub fn again(change: &Arc<Change>) -> Self {
         let text = Bytes::from(change.object.body.text());
-        Self::new(Arc::clone(change), text)
+        Self::new(Arc::clone(change), text, "")
     }
 
     /// The object after the change.

@@ -4,16 +4,19 @@
 //! and the version it ends at are committed together or not at all, and only if nobody else moved
 //! the version meanwhile.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
-use sqlx::{AnyPool, Row};
+use sqlx::{AnyPool, Row as _};
 
-use super::fields::Fields as _;
 use super::hub::{Change, ChangeKind, Key, News, Packers, Stored};
-use super::resource::Catalog;
+use super::resource::{Catalog, Resource};
+use crate::store::Store;
+use crate::store::open::Tx;
+use crate::store::rows::{Bound, InsertRows};
 
 /// Changes kept for watches to resume from.
 pub const LOG_LENGTH: usize = 4096;
@@ -21,8 +24,44 @@ pub const LOG_LENGTH: usize = 4096;
 /// Access to the tables.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    pool: AnyPool,
+    store: Store,
     catalog: Arc<Catalog>,
+}
+
+static CHANGES: InsertRows = InsertRows::new(
+    "INSERT INTO api_changes (resource_version, change, api_group, resource, namespace, name, \
+     written_at, body)",
+    8,
+    "",
+);
+static OBJECTS: InsertRows = InsertRows::new(
+    "INSERT INTO api_objects (api_group, resource, namespace, name, uid, resource_version, \
+     written_at, body)",
+    8,
+    "ON CONFLICT (api_group, resource, namespace, name) DO UPDATE SET uid = excluded.uid, \
+     resource_version = excluded.resource_version, written_at = excluded.written_at, \
+     body = excluded.body",
+);
+
+/// A change with the names of its resource.
+struct Row<'n> {
+    resource: &'n Resource,
+    news: &'n News,
+}
+
+impl Row<'_> {
+    fn bind_key(&self, query: Bound) -> Bound {
+        let key = &self.news.change.object.key;
+        query
+            .bind(&self.resource.group)
+            .bind(&self.resource.plural)
+            .bind(&key.namespace)
+            .bind(&key.name)
+    }
+
+    fn text(&self) -> &str {
+        str::from_utf8(&self.news.text).unwrap_or_default()
+    }
 }
 
 /// Everything that is needed to start.
@@ -88,9 +127,9 @@ fn database(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StorageError
 }
 
 impl Storage {
-    /// Storage on `pool`, whose migrations have been applied.
-    pub fn new(pool: AnyPool, catalog: Arc<Catalog>) -> Self {
-        Self { pool, catalog }
+    /// The tables in `store`.
+    pub const fn new(store: Store, catalog: Arc<Catalog>) -> Self {
+        Self { store, catalog }
     }
 
     /// Reads everything. Objects of resources that are no longer served stay in the table.
@@ -103,7 +142,7 @@ impl Storage {
             "SELECT api_group, resource, namespace, name, resource_version, written_at, body \
              FROM api_objects",
         )
-        .fetch(&self.pool);
+        .fetch(self.store.pool());
         let mut objects = Vec::new();
         // Row by row: all texts at once are what packing is there to avoid.
         while let Some(row) = rows.try_next().await.map_err(database("load"))? {
@@ -115,7 +154,7 @@ impl Storage {
              change FROM api_changes WHERE resource_version > $1 ORDER BY resource_version",
         )
         .bind(signed(compacted))
-        .fetch(&self.pool);
+        .fetch(self.store.pool());
         let mut changes = Vec::new();
         while let Some(row) = rows.try_next().await.map_err(database("load changes of"))? {
             let word: String = row.try_get("change").map_err(database("read changes of"))?;
@@ -183,7 +222,7 @@ impl Storage {
     /// # Errors
     /// Database errors.
     pub async fn versions(&self) -> Result<(u64, u64), StorageError> {
-        versions(&self.pool).await
+        versions(self.store.pool()).await
     }
 
     /// Writes `changes`, which take the version from `from` to `to`, and drops log entries up to
@@ -198,11 +237,7 @@ impl Storage {
         compacted: Option<u64>,
         changes: &[News],
     ) -> Result<(), StorageError> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this file is the store of the API; no outside call happens in between"
-        )]
-        let mut transaction = self.pool.begin().await.map_err(database("write"))?;
+        let mut transaction = self.store.transaction().await.map_err(database("write"))?;
         let moved =
             sqlx::query("UPDATE api_versions SET current = $1 WHERE id = 1 AND current = $2")
                 .bind(signed(to))
@@ -218,9 +253,7 @@ impl Storage {
                 expected: from,
             });
         }
-        for change in changes {
-            self.write(&mut transaction, change).await?;
-        }
+        self.write(&mut transaction, changes).await?;
         if let Some(compacted) = compacted {
             sqlx::query("DELETE FROM api_changes WHERE resource_version <= $1")
                 .bind(signed(compacted))
@@ -236,73 +269,48 @@ impl Storage {
         transaction.commit().await.map_err(database("commit"))
     }
 
-    async fn write(
-        &self,
-        transaction: &mut sqlx::Transaction<'_, sqlx::Any>,
-        news: &News,
-    ) -> Result<(), StorageError> {
-        let change = &news.change;
-        let object = &change.object;
-        let Some(resource) = self.catalog.of_slot(object.key.slot) else {
-            return Ok(());
+    /// Writes the log, and of each object its last state.
+    async fn write(&self, transaction: &mut Tx, news: &[News]) -> Result<(), StorageError> {
+        let rows: Vec<Row<'_>> = news.iter().filter_map(|news| self.row(news)).collect();
+        let bind = |query: Bound, row: &Row<'_>| {
+            let change = &row.news.change;
+            row.bind_key(query.bind(signed(change.version)).bind(change.kind.word()))
+                .bind(change.object.written_at.as_millisecond())
+                .bind(row.text())
         };
-        let body = str::from_utf8(&news.text).unwrap_or_default();
-        let written_at = object.written_at.as_millisecond();
-        sqlx::query(
-            "INSERT INTO api_changes (resource_version, change, api_group, resource, namespace, \
-             name, written_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(signed(change.version))
-        .bind(change.kind.word())
-        .bind(&resource.group)
-        .bind(&resource.plural)
-        .bind(&object.key.namespace)
-        .bind(&object.key.name)
-        .bind(written_at)
-        .bind(body)
-        .execute(&mut **transaction)
-        .await
-        .map_err(database("log"))?;
-        let done = match change.kind {
-            ChangeKind::Deleted => {
-                sqlx::query(
-                    "DELETE FROM api_objects WHERE api_group = $1 AND resource = $2 \
-                     AND namespace = $3 AND name = $4",
-                )
-                .bind(&resource.group)
-                .bind(&resource.plural)
-                .bind(&object.key.namespace)
-                .bind(&object.key.name)
-                .execute(&mut **transaction)
-                .await
-            }
-            ChangeKind::Added | ChangeKind::Modified => {
-                sqlx::query(
-                    "INSERT INTO api_objects (api_group, resource, namespace, name, uid, \
-                     resource_version, written_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-                     ON CONFLICT (api_group, resource, namespace, name) DO UPDATE SET \
-                     uid = excluded.uid, resource_version = excluded.resource_version, \
-                     written_at = excluded.written_at, body = excluded.body",
-                )
-                .bind(&resource.group)
-                .bind(&resource.plural)
-                .bind(&object.key.namespace)
-                .bind(&object.key.name)
-                .bind(
-                    news.value()
-                        .at("metadata")
-                        .at("uid")
-                        .as_str()
-                        .unwrap_or_default(),
-                )
+        let logged = CHANGES.run(transaction, &rows, bind).await;
+        logged.map_err(database("log"))?;
+        let mut seen = HashSet::new();
+        let last = rows
+            .iter()
+            .rev()
+            .filter(|row| seen.insert(&row.news.change.object.key));
+        let (gone, live): (Vec<&Row<'_>>, Vec<_>) =
+            last.partition(|row| row.news.change.kind == ChangeKind::Deleted);
+        for row in gone {
+            let delete = sqlx::query(
+                "DELETE FROM api_objects WHERE api_group = $1 AND resource = $2 \
+                 AND namespace = $3 AND name = $4",
+            );
+            let deleted = row.bind_key(delete).execute(&mut **transaction).await;
+            deleted.map_err(database("write"))?;
+        }
+        let bind = |query: Bound, row: &&Row<'_>| {
+            let object = &row.news.change.object;
+            row.bind_key(query)
+                .bind(&*row.news.uid)
                 .bind(signed(object.version))
-                .bind(written_at)
-                .bind(body)
-                .execute(&mut **transaction)
-                .await
-            }
+                .bind(object.written_at.as_millisecond())
+                .bind(row.text())
         };
-        done.map(drop).map_err(database("write"))
+        let written = OBJECTS.run(transaction, &live, bind).await;
+        written.map_err(database("write"))
+    }
+
+    /// `None` for a resource that is no longer served.
+    fn row<'n>(&'n self, news: &'n News) -> Option<Row<'n>> {
+        let resource = self.catalog.of_slot(news.change.object.key.slot)?;
+        Some(Row { resource, news })
     }
 
     /// `None` for a resource that is no longer served.

@@ -153,6 +153,13 @@ impl Writer {
     pub async fn run(mut self) -> Result<(), StorageError> {
         let mut waiting = Vec::with_capacity(BATCH);
         while self.queue.recv_many(&mut waiting, BATCH).await > 0 {
+            // Requests that are being read at this moment are in time for this commit.
+            tokio::task::yield_now().await;
+            while waiting.len() < BATCH
+                && let Ok(request) = self.queue.try_recv()
+            {
+                waiting.push(request);
+            }
             self.batch(std::mem::take(&mut waiting)).await?;
         }
         Ok(())
@@ -311,7 +318,9 @@ impl Transaction<'_> {
             object,
             previous,
         });
-        self.changes.push(News::new(change, Bytes::from(text)));
+        let uid = value.at("metadata").at("uid").as_str().unwrap_or_default();
+        let news = News::new(change, Bytes::from(text), uid);
+        self.changes.push(news);
         value
     }
 }

@@ -9,6 +9,13 @@ use super::columns::{Columns, all};
 use super::error::{StoreError, during};
 use super::ids;
 use super::open::{Store, commit};
+use super::rows::{Bound, InsertRows};
+
+static ENTRIES: InsertRows = InsertRows::new(
+    "INSERT INTO audit (id, at, actor, action, object, detail)",
+    6,
+    "",
+);
 
 /// An entry to be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,21 +64,18 @@ impl AuditLog<'_> {
     pub async fn append_all(&self, entries: &[NewAuditEntry]) -> Result<(), StoreError> {
         let mut tx = self.store.begin("audit.append").await?;
         let first = ids::take(&mut tx, entries.len()).await?;
-        for (id, entry) in (first..).zip(entries) {
-            sqlx::query(
-                "INSERT INTO audit (id, at, actor, action, object, detail)
-                 VALUES ($1, $2, $3, $4, $5, $6)",
-            )
-            .bind(id)
-            .bind(entry.at.as_microsecond())
-            .bind(&entry.actor)
-            .bind(&entry.action)
-            .bind(&entry.object)
-            .bind(entry.detail.to_string())
-            .execute(&mut *tx)
-            .await
-            .map_err(during("audit.append"))?;
-        }
+        let rows: Vec<(i64, &NewAuditEntry)> = (first..).zip(entries).collect();
+        let bind = |query: Bound, (id, entry): &(i64, &NewAuditEntry)| {
+            query
+                .bind(*id)
+                .bind(entry.at.as_microsecond())
+                .bind(&entry.actor)
+                .bind(&entry.action)
+                .bind(&entry.object)
+                .bind(entry.detail.to_string())
+        };
+        let written = ENTRIES.run(&mut tx, &rows, bind).await;
+        written.map_err(during("audit.append"))?;
         commit(tx, "audit.append").await
     }
 
@@ -82,7 +86,7 @@ impl AuditLog<'_> {
                  SELECT id FROM audit ORDER BY id DESC LIMIT 1 OFFSET $1)",
         )
         .bind(i64::from(keep))
-        .execute(self.store.pool())
+        .execute(self.store.writer())
         .await
         .map_err(during("audit.prune"))?;
         Ok(())

@@ -52,7 +52,7 @@ impl BmcMemory<'_> {
         .bind(&pin.address)
         .bind(&pin.fingerprint)
         .bind(pin.pinned_at.as_microsecond())
-        .execute(self.store.pool())
+        .execute(self.store.writer())
         .await
         .map_err(during("bmc_pins.pin_first"))?;
         Ok(self.pin(&pin.address).await?.unwrap_or_else(|| pin.clone()))
@@ -79,7 +79,7 @@ impl BmcMemory<'_> {
         .bind(&pin.address)
         .bind(&pin.fingerprint)
         .bind(pin.pinned_at.as_microsecond())
-        .execute(self.store.pool())
+        .execute(self.store.writer())
         .await
         .map_err(during("bmc_pins.pin_anew"))?;
         Ok(())
@@ -99,7 +99,7 @@ impl BmcMemory<'_> {
         .bind(&refused.secret_uid)
         .bind(&refused.secret_resource_version)
         .bind(refused.refused_at.as_microsecond())
-        .execute(self.store.pool())
+        .execute(self.store.writer())
         .await
         .map_err(during("bmc_credentials_refused.put"))?;
         Ok(())
@@ -142,7 +142,7 @@ impl BmcMemory<'_> {
         sqlx::query("DELETE FROM bmc_credentials_refused WHERE address = $1 AND secret_uid = $2")
             .bind(address)
             .bind(secret_uid)
-            .execute(self.store.pool())
+            .execute(self.store.writer())
             .await
             .map_err(during("bmc_credentials_refused.delete"))?;
         Ok(())

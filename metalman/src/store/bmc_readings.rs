@@ -41,7 +41,7 @@ impl BmcReadings<'_> {
         .bind(&row.machine)
         .bind(row.read_at.as_microsecond())
         .bind(row.body.to_string())
-        .execute(self.store.pool())
+        .execute(self.store.writer())
         .await
         .map_err(during("bmc_readings.put"))?;
         Ok(())

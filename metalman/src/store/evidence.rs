@@ -11,8 +11,15 @@ use super::columns::{Columns, all};
 use super::error::{StoreError, during};
 use super::ids;
 use super::open::{Store, Tx, commit};
+use super::rows::{Bound, InsertRows};
 
 const TABLE: &str = "evidence";
+
+static FACTS: InsertRows = InsertRows::new(
+    "INSERT INTO evidence (id, machine, at, kind, detail)",
+    5,
+    "",
+);
 
 /// The newest facts kept per machine and kind.
 const KEPT: i64 = 64;
@@ -135,19 +142,19 @@ pub(super) async fn insert(tx: &mut Tx, facts: &[NewEvidence]) -> Result<(), Sto
         return Ok(());
     }
     let first = ids::take(tx, facts.len()).await?;
+    let rows: Vec<(i64, &NewEvidence)> = (first..).zip(facts).collect();
+    let bind = |query: Bound, (id, fact): &(i64, &NewEvidence)| {
+        query
+            .bind(*id)
+            .bind(&fact.machine)
+            .bind(fact.at.as_microsecond())
+            .bind(fact.kind.as_str())
+            .bind(fact.detail.to_string())
+    };
+    let written = FACTS.run(tx, &rows, bind).await;
+    written.map_err(during("evidence.append"))?;
     let mut touched = Vec::new();
-    for (id, fact) in (first..).zip(facts) {
-        sqlx::query(
-            "INSERT INTO evidence (id, machine, at, kind, detail) VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(id)
-        .bind(&fact.machine)
-        .bind(fact.at.as_microsecond())
-        .bind(fact.kind.as_str())
-        .bind(fact.detail.to_string())
-        .execute(&mut **tx)
-        .await
-        .map_err(during("evidence.append"))?;
+    for fact in facts {
         if !touched.contains(&(fact.machine.as_str(), fact.kind)) {
             touched.push((fact.machine.as_str(), fact.kind));
         }

@@ -16,8 +16,9 @@ mod evidence;
 mod ids;
 mod leases_seen;
 mod observed;
-mod open;
+pub(crate) mod open;
 mod outbox;
+pub(crate) mod rows;
 mod site_objects;
 mod targets;
 #[cfg(test)]

@@ -21,15 +21,17 @@ use super::error::{StoreError, during};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections to PostgreSQL. Statements are short: nothing is held across a call to the outside.
 const POSTGRES_CONNECTIONS: u32 = 8;
-/// Connections to SQLite: one writer at a time, a few readers beside it.
-const SQLITE_CONNECTIONS: u32 = 4;
+/// Connections to SQLite that read, beside the one that writes.
+const SQLITE_READERS: u32 = 3;
 
 /// Settings of every SQLite connection; `busy_timeout` is in milliseconds, a negative `cache_size`
 /// in KiB. Pages are in the kernel's cache anyway.
 const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-    PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = ON; PRAGMA cache_size = -768";
+    PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = ON; PRAGMA cache_size = -512";
+/// The one that writes keeps what it reads: nobody else changes pages under it.
+const SQLITE_WRITER_SETTINGS: &str = "PRAGMA cache_size = -2048";
 
-pub(super) type Tx = Transaction<'static, Any>;
+pub(crate) type Tx = Transaction<'static, Any>;
 
 /// Which database answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +40,14 @@ pub enum Backend {
     Postgres,
 }
 
-/// The database of this site. Cheap to clone; clones share one pool.
+/// The database of this site. Cheap to clone; clones share its connections.
+///
+/// All writes to SQLite go through one connection, in the order they came. Writers on connections of
+/// their own would sleep and try again while another commits, and would read again what it wrote.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: AnyPool,
+    writer: AnyPool,
     backend: Backend,
     batches: Arc<Batches>,
 }
@@ -54,35 +60,49 @@ impl Store {
     /// when the schema is newer than this program or a migration fails.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let (backend, url, options) = if let Some(path) = url.strip_prefix("sqlite:") {
-            let (url, options) = sqlite(path)?;
-            (Backend::Sqlite, url, options)
+        let (backend, url, readers) = if let Some(path) = url.strip_prefix("sqlite:") {
+            let (url, readers) = sqlite(path)?;
+            (Backend::Sqlite, url, readers)
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            (Backend::Postgres, url.to_owned(), postgres())
+            (Backend::Postgres, url.to_owned(), 0)
         } else {
             return Err(StoreError::Address {
                 problem: "it must begin with sqlite: or postgres://".to_owned(),
             });
         };
-        let pool = options
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect(&url)
-            .await
-            .map_err(during("connect"))?;
+        let options = match backend {
+            Backend::Sqlite => sqlite_writer(),
+            Backend::Postgres => AnyPoolOptions::new().max_connections(POSTGRES_CONNECTIONS),
+        };
+        let connect = async |options: AnyPoolOptions| {
+            let options = options.acquire_timeout(ACQUIRE_TIMEOUT);
+            options.connect(&url).await.map_err(during("connect"))
+        };
+        let writer = connect(options).await?;
         sqlx::migrate!("./migrations")
-            .run(&pool)
+            .run(&writer)
             .await
             .map_err(StoreError::Migrate)?;
+        let pool = match readers {
+            0 => writer.clone(),
+            readers => connect(sqlite_options().max_connections(readers)).await?,
+        };
         Ok(Self {
             pool,
+            writer,
             backend,
             batches: Arc::default(),
         })
     }
 
-    /// The pool, for the embedded API's own tables. Others call the table methods.
+    /// Connections for single statements that read.
     pub const fn pool(&self) -> &AnyPool {
         &self.pool
+    }
+
+    /// Connections for single statements that write.
+    pub(super) const fn writer(&self) -> &AnyPool {
+        &self.writer
     }
 
     pub(super) fn batches(&self) -> &Batches {
@@ -106,19 +126,22 @@ impl Store {
     /// Waits for running statements and closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.writer.close().await;
     }
 
     /// A transaction that may write. SQLite takes its write lock at once, since a lock taken later,
     /// after a read, can fail without waiting.
     pub(super) async fn begin(&self, operation: &'static str) -> Result<Tx, StoreError> {
+        self.transaction().await.map_err(during(operation))
+    }
+
+    /// As [`Store::begin`], for the embedded API's own tables.
+    pub(crate) async fn transaction(&self) -> Result<Tx, sqlx::Error> {
         let statement = match self.backend {
             Backend::Sqlite => "BEGIN IMMEDIATE",
             Backend::Postgres => "BEGIN",
         };
-        self.pool
-            .begin_with(statement)
-            .await
-            .map_err(during(operation))
+        self.writer.begin_with(statement).await
     }
 }
 
@@ -126,22 +149,37 @@ pub(super) async fn commit(tx: Tx, operation: &'static str) -> Result<(), StoreE
     tx.commit().await.map_err(during(operation))
 }
 
-fn postgres() -> AnyPoolOptions {
-    AnyPoolOptions::new().max_connections(POSTGRES_CONNECTIONS)
+/// What all connections to SQLite have in common. There is no network that could have lost them, so
+/// they are not tried before each use.
+fn sqlite_options() -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(SQLITE_SETTINGS).await.map(|_| ()) })
+        })
 }
 
-fn sqlite(path: &str) -> Result<(String, AnyPoolOptions), StoreError> {
-    let options = AnyPoolOptions::new().after_connect(|connection, _| {
-        Box::pin(async move { connection.execute(SQLITE_SETTINGS).await.map(|_| ()) })
-    });
+/// The one connection that writes; it never ends, since what it has read would be gone.
+fn sqlite_writer() -> AnyPoolOptions {
+    sqlite_options()
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute(SQLITE_SETTINGS).await?;
+                connection.execute(SQLITE_WRITER_SETTINGS).await.map(|_| ())
+            })
+        })
+        .max_connections(1)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+/// The address of a SQLite file, which is made when it is missing, and how many connections may read
+/// beside the one that writes.
+fn sqlite(path: &str) -> Result<(String, u32), StoreError> {
     if path == ":memory:" {
-        // Each connection would have a database of its own, so there is one and it never ends.
-        let options = options
-            .max_connections(1)
-            .min_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None);
-        return Ok(("sqlite::memory:".to_owned(), options));
+        // Each connection would have a database of its own, so there is one.
+        return Ok(("sqlite::memory:".to_owned(), 0));
     }
     // `sqlite:///x` has an empty authority, `sqlite:/x` has none; both mean the file /x.
     let path = path.strip_prefix("//").unwrap_or(path);
@@ -171,5 +209,5 @@ fn sqlite(path: &str) -> Result<(String, AnyPoolOptions), StoreError> {
     })?;
     url.set_query(Some("mode=rw"));
     let url = url.as_str().replacen("file:", "sqlite:", 1);
-    Ok((url, options.max_connections(SQLITE_CONNECTIONS)))
+    Ok((url, SQLITE_READERS))
 }

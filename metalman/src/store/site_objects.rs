@@ -2,7 +2,7 @@
 //!
 //! A projection: the API server owns these objects, and a finished list is made the whole of a kind.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, slice};
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
@@ -11,10 +11,26 @@ use sqlx::any::AnyRow;
 use super::columns::Columns;
 use super::error::{StoreError, during};
 use super::open::{Store, Tx, commit};
+use super::rows::{Bound, InsertRows};
 
 const TABLE: &str = "site_objects";
 /// The kind that has lines for DHCP.
 const MACHINE: &str = "Machine";
+/// Objects handed to the database at one time.
+const TOGETHER: usize = 64;
+
+static OBJECTS: InsertRows = InsertRows::new(
+    "INSERT INTO site_objects (kind, namespace, name, uid, resource_version, body, updated_at)",
+    7,
+    "ON CONFLICT (kind, namespace, name) DO UPDATE SET uid = excluded.uid,
+         resource_version = excluded.resource_version, body = excluded.body,
+         updated_at = excluded.updated_at",
+);
+static LINES: InsertRows = InsertRows::new(
+    "INSERT INTO site_boot (name, version, record)",
+    3,
+    "ON CONFLICT (name) DO UPDATE SET version = excluded.version, record = excluded.record",
+);
 
 /// One object as last seen.
 #[derive(Clone, PartialEq)]
@@ -80,7 +96,7 @@ impl SiteObjects<'_> {
     /// Writes one object, replacing what was known of it.
     pub async fn put(&self, object: &SiteObject) -> Result<(), StoreError> {
         let mut tx = self.store.begin("site_objects.put").await?;
-        insert(&mut tx, object).await?;
+        insert(&mut tx, slice::from_ref(object)).await?;
         commit(tx, "site_objects.put").await
     }
 
@@ -168,7 +184,8 @@ impl SiteObjects<'_> {
         Ok(versions)
     }
 
-    /// Writes what changed of a cluster-scoped kind and forgets what is gone, all at once.
+    /// Writes what changed of a cluster-scoped kind, each object once, and forgets what is gone, all
+    /// at once.
     pub async fn update(
         &self,
         kind: &str,
@@ -179,8 +196,14 @@ impl SiteObjects<'_> {
         for name in gone {
             remove(&mut tx, kind, "", name).await?;
         }
-        for object in changed {
-            insert(&mut tx, &object).await?;
+        // Some at a time: all of ten thousand would fill the memory.
+        let mut changed = changed;
+        loop {
+            let some: Vec<SiteObject> = changed.by_ref().take(TOGETHER).collect();
+            if some.is_empty() {
+                break;
+            }
+            insert(&mut tx, &some).await?;
         }
         commit(tx, "site_objects.update").await
     }
@@ -204,37 +227,28 @@ async fn remove(tx: &mut Tx, kind: &str, namespace: &str, name: &str) -> Result<
     Ok(())
 }
 
-async fn insert(tx: &mut Tx, object: &SiteObject) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO site_objects (kind, namespace, name, uid, resource_version, body, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
-         ON CONFLICT (kind, namespace, name) DO UPDATE SET uid = excluded.uid,
-             resource_version = excluded.resource_version, body = excluded.body,
-             updated_at = excluded.updated_at",
-    )
-    .bind(&object.kind)
-    .bind(&object.namespace)
-    .bind(&object.name)
-    .bind(&object.uid)
-    .bind(&object.resource_version)
-    .bind(&object.body)
-    .bind(object.updated_at.as_microsecond())
-    .execute(&mut **tx)
-    .await
-    .map_err(during("site_objects.put"))?;
-    if let Some(boot) = &object.boot {
-        sqlx::query(
-            "INSERT INTO site_boot (name, version, record) VALUES ($1, $2, $3)
-             ON CONFLICT (name) DO UPDATE SET version = excluded.version, record = excluded.record",
-        )
-        .bind(&object.name)
-        .bind(object.resource_version.parse().unwrap_or(0_i64))
-        .bind(boot)
-        .execute(&mut **tx)
-        .await
-        .map_err(during("site_objects.put"))?;
-    }
-    Ok(())
+async fn insert(tx: &mut Tx, objects: &[SiteObject]) -> Result<(), StoreError> {
+    let bind = |query: Bound, object: &SiteObject| {
+        query
+            .bind(&object.kind)
+            .bind(&object.namespace)
+            .bind(&object.name)
+            .bind(&object.uid)
+            .bind(&object.resource_version)
+            .bind(&object.body)
+            .bind(object.updated_at.as_microsecond())
+    };
+    let written = OBJECTS.run(tx, objects, bind).await;
+    written.map_err(during("site_objects.put"))?;
+    let lines: Vec<_> = objects.iter().filter(|o| o.boot.is_some()).collect();
+    let bind = |query: Bound, object: &&SiteObject| {
+        query
+            .bind(&object.name)
+            .bind(object.resource_version.parse().unwrap_or(0_i64))
+            .bind(&object.boot)
+    };
+    let written = LINES.run(tx, &lines, bind).await;
+    written.map_err(during("site_objects.put"))
 }
 
 fn from_row(row: &AnyRow) -> Result<SiteObject, StoreError> {

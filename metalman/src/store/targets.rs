@@ -198,7 +198,7 @@ impl Targets<'_> {
     pub async fn delete_operation(&self, operation_uid: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM targets WHERE operation_uid = $1")
             .bind(operation_uid)
-            .execute(self.store.pool())
+            .execute(self.store.writer())
             .await
             .map_err(during("targets.delete_operation"))?;
         Ok(())

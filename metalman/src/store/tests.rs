@@ -4,6 +4,7 @@
 //! `METALMAN_TEST_DATABASE_URL` names a PostgreSQL server on which schemas may be created. Without
 //! it the PostgreSQL half says so and passes, unless `METALMAN_TEST_STRICT=1`.
 
+mod api;
 mod journal;
 mod observations;
 mod permissions;
@@ -130,8 +131,11 @@ on_both_databases! {
     observations::evidence_is_newer_than_the_start,
     observations::unknown_cards_are_counted,
     observations::the_audit_log_pages_backwards,
+    api::changes_of_one_commit_are_all_logged_and_the_last_one_counts,
+    api::a_commit_from_another_version_writes_nothing,
     observations::concurrent_writers_leave_no_gap_for_followers,
     schema::the_site_view_is_replaced_whole,
+    schema::many_objects_are_replaced_at_once,
     schema::an_impossible_row_is_named,
     schema::the_database_refuses_unknown_words,
     schema::text_of_any_kind_round_trips,

@@ -3,6 +3,8 @@
 //! Invariant: ids grow in the order of commits, so a reader that asks for entries after the last
 //! id it saw misses none.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,8 +14,15 @@ use super::columns::{Columns, all};
 use super::error::{StoreError, during};
 use super::ids;
 use super::open::{Store, Tx, commit};
+use super::rows::{Bound, InsertRows};
 
 const TABLE: &str = "timeline";
+
+static ENTRIES: InsertRows = InsertRows::new(
+    "INSERT INTO timeline (id, machine, at, source, text, detail, operation)",
+    7,
+    "",
+);
 
 /// The newest entries kept per machine: several installs.
 const KEPT: i64 = 2000;
@@ -158,26 +167,20 @@ pub(super) async fn insert(tx: &mut Tx, entries: &[NewTimelineEntry]) -> Result<
         return Ok(());
     }
     let first = ids::take(tx, entries.len()).await?;
-    let mut touched: Vec<&str> = Vec::new();
-    for (id, entry) in (first..).zip(entries) {
-        sqlx::query(
-            "INSERT INTO timeline (id, machine, at, source, text, detail, operation)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(id)
-        .bind(&entry.machine)
-        .bind(entry.at.as_microsecond())
-        .bind(entry.source.as_str())
-        .bind(&entry.text)
-        .bind(entry.detail.to_string())
-        .bind(entry.operation.as_deref())
-        .execute(&mut **tx)
-        .await
-        .map_err(during("timeline.append"))?;
-        if !touched.contains(&entry.machine.as_str()) {
-            touched.push(&entry.machine);
-        }
-    }
+    let rows: Vec<(i64, &NewTimelineEntry)> = (first..).zip(entries).collect();
+    let bind = |query: Bound, (id, entry): &(i64, &NewTimelineEntry)| {
+        query
+            .bind(*id)
+            .bind(&entry.machine)
+            .bind(entry.at.as_microsecond())
+            .bind(entry.source.as_str())
+            .bind(&entry.text)
+            .bind(entry.detail.to_string())
+            .bind(entry.operation.as_deref())
+    };
+    let written = ENTRIES.run(tx, &rows, bind).await;
+    written.map_err(during("timeline.append"))?;
+    let touched: BTreeSet<&str> = entries.iter().map(|entry| entry.machine.as_str()).collect();
     for machine in touched {
         prune(tx, machine).await?;
     }

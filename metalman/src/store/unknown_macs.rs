@@ -71,7 +71,7 @@ impl UnknownMacs<'_> {
     pub async fn forget(&self, mac: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM unknown_macs WHERE mac = $1")
             .bind(mac)
-            .execute(self.store.pool())
+            .execute(self.store.writer())
             .await
             .map_err(during("unknown_macs.forget"))?;
         Ok(())

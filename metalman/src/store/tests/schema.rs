@@ -72,6 +72,21 @@ pub(super) async fn the_site_view_is_replaced_whole(store: &Store) {
     assert!(!format!("{:?}", object("Secret", "s", "4")).contains("metadata"));
 }
 
+pub(super) async fn many_objects_are_replaced_at_once(store: &Store) {
+    let names: Vec<String> = (0..150).map(|n| format!("n{n:03}")).collect();
+    let view = store.site_objects();
+    for version in ["1", "2"] {
+        let changed = names.iter().map(|name| object("Machine", name, version));
+        view.update("Machine", changed, []).await.expect("written");
+        let kept = view.all("Machine").await.expect("lists");
+        let expected: Vec<_> = names
+            .iter()
+            .map(|name| object("Machine", name, version))
+            .collect();
+        assert_eq!(kept, expected);
+    }
+}
+
 pub(super) async fn an_impossible_row_is_named(store: &Store) {
     store
         .site_objects()
@@ -143,11 +158,13 @@ async fn a_database_file_is_private_durable_and_survives() {
         ("PRAGMA foreign_keys", "1"),
         ("PRAGMA busy_timeout", "10000"),
     ] {
-        let value: i64 = sqlx::query_scalar(setting)
-            .fetch_one(store.pool())
-            .await
-            .expect(setting);
-        assert_eq!(value.to_string(), wanted, "{setting}");
+        for connections in [store.pool(), store.writer()] {
+            let value: i64 = sqlx::query_scalar(setting)
+                .fetch_one(connections)
+                .await
+                .expect(setting);
+            assert_eq!(value.to_string(), wanted, "{setting}");
+        }
     }
     store.close().await;
     let again = Store::open(&format!("sqlite://{}", path.display()))
