@@ -5,6 +5,7 @@ use std::{
     fmt::Debug,
     mem,
     sync::Arc,
+    time::Duration,
 };
 
 use futures::StreamExt as _;
@@ -19,6 +20,7 @@ use metalman_api::{
     operation::MachineOperation,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -32,6 +34,10 @@ use crate::{
 
 /// Events taken in at one time.
 const TOGETHER: usize = 256;
+/// How long a change waits for others to be kept together with it.
+const KEEP_WITHIN: Duration = Duration::from_millis(200);
+/// So many changes do not wait.
+const KEEP_AT: usize = 1024;
 /// Kind under which Machines are kept in the store.
 const MACHINE: &str = "Machine";
 /// Kind under which operations are kept in the store.
@@ -168,32 +174,89 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let both = tokio::sync::Barrier::new(2);
-    let machines = watch::<Machine>(client.clone(), &site, &store, &both);
-    let operations = watch::<MachineOperation>(client.clone(), &site, &store, &both);
-    let synced = async {
-        let mut changes = site.changes();
-        while !site.is_synced() && changes.changed().await.is_ok() {}
-        synced();
-        std::future::pending::<()>().await;
+    let machines = watch::<Machine>(client.clone(), &site, &store, &both, &stop);
+    let operations = watch::<MachineOperation>(client.clone(), &site, &store, &both, &stop);
+    let aside = async {
+        let synced = async {
+            let mut changes = site.changes();
+            while !site.is_synced() && changes.changed().await.is_ok() {}
+            synced();
+        };
+        futures::future::join(watch_nodes(client, &site), synced).await;
     };
     tokio::select! {
-        () = stop.cancelled() => {}
-        _ = futures::future::join4(machines, operations, watch_nodes(client, &site), synced) => {}
+        // These two end by themselves, when they have kept what they saw.
+        _ = futures::future::join(machines, operations) => {}
+        () = async { aside.await; std::future::pending().await } => {}
     }
     Ok(())
 }
 
-async fn watch<T>(client: Client, site: &Site, store: &Store, both: &tokio::sync::Barrier)
-where
+/// What was seen of a kind and is not in the store yet.
+struct Unkept<T: Watched> {
+    changed: HashMap<String, Option<T::Kept>>,
+    /// When it has to be.
+    due: Option<Instant>,
+}
+
+impl<T: Watched> Unkept<T> {
+    fn add(&mut self, name: String, kept: Option<T::Kept>) {
+        self.changed.insert(name, kept);
+        self.due.get_or_insert_with(|| Instant::now() + KEEP_WITHIN);
+    }
+
+    fn is_full(&self) -> bool {
+        self.changed.len() >= KEEP_AT
+    }
+
+    /// Until something has to be kept; for ever if nothing has to.
+    async fn wait(&self) {
+        match self.due {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.changed.clear();
+        self.due = None;
+    }
+
+    async fn keep(&mut self, store: &Store) {
+        if !self.changed.is_empty() {
+            keep(T::KIND, keep_changed::<T>(store, &self.changed).await);
+        }
+        self.clear();
+    }
+}
+
+async fn watch<T>(
+    client: Client,
+    site: &Site,
+    store: &Store,
+    both: &tokio::sync::Barrier,
+    stop: &CancellationToken,
+) where
     T: Watched + Send + Sync + Unpin + 'static,
 {
     let stream = watcher(Api::<T>::all(client), watcher::Config::default()).default_backoff();
-    // What came while the last was written is written together.
     let mut stream = std::pin::pin!(stream.ready_chunks(TOGETHER));
     let mut listed: Vec<T::Kept> = Vec::new();
     let mut first = true;
-    while let Some(events) = stream.next().await {
-        let mut changed: HashMap<String, Option<T::Kept>> = HashMap::new();
+    let mut unkept = Unkept::<T> {
+        changed: HashMap::new(),
+        due: None,
+    };
+    loop {
+        let events = tokio::select! {
+            () = stop.cancelled() => break,
+            () = unkept.wait() => {
+                unkept.keep(store).await;
+                continue;
+            }
+            events = stream.next() => events,
+        };
+        let Some(events) = events else { break };
         for event in events {
             match event {
                 Ok(watcher::Event::Init) => listed.clear(),
@@ -202,14 +265,15 @@ where
                 }
                 Ok(watcher::Event::InitDone) => {
                     // The list says all there was until now.
-                    changed.clear();
+                    unkept.clear();
                     let objects = mem::take(&mut listed);
                     take_in::<T>(site, &objects);
                     keep(T::KIND, keep_list::<T>(store, &objects).await);
                     if first {
                         first = false;
                         info!(kind = T::KIND, objects = objects.len(), "list taken in");
-                        if both.wait().await.is_leader() {
+                        let both = stop.run_until_cancelled(both.wait()).await;
+                        if both.is_some_and(|both| both.is_leader()) {
                             site.set_synced();
                         }
                     }
@@ -218,23 +282,24 @@ where
                     let name = object.name_any();
                     if let Some(kept) = without_managers(object).keep(site) {
                         T::apply(kept.clone(), site);
-                        changed.insert(name, Some(kept));
+                        unkept.add(name, Some(kept));
                     }
                 }
                 Ok(watcher::Event::Delete(object)) => {
                     let name = object.name_any();
                     T::remove(&name, site);
-                    changed.insert(name, None);
+                    unkept.add(name, None);
                 }
                 Err(error) => {
                     warn!(kind = T::KIND, error = %chain(&error), "watch broke, will go on");
                 }
             }
         }
-        if !changed.is_empty() {
-            keep(T::KIND, keep_changed::<T>(store, &changed).await);
+        if unkept.is_full() {
+            unkept.keep(store).await;
         }
     }
+    unkept.keep(store).await;
 }
 
 fn keep(kind: &str, kept: Result<(), StoreError>) {
