@@ -68,22 +68,40 @@ impl Store {
             Ok(tx) => tx,
             Err(error) => return fail_all(batch, error),
         };
+        let targets: Vec<&CommitTarget> = batch.iter().flat_map(|p| &p.targets).collect();
+        let Ok(written) = write(&mut tx, &targets).await else {
+            // One of them fails. Which, and what the others come to, is known after trying each.
+            tx.rollback().await.ok();
+            return self.write_each(batch).await;
+        };
+        if let Err(error) = commit(tx, "targets.commit").await {
+            return fail_all(batch, error);
+        }
+        let mut written = written.into_iter();
+        for pending in batch {
+            let own = written.by_ref().take(pending.targets.len()).collect();
+            // Nobody listens any more when the caller was dropped.
+            pending.answer.send(Ok(own)).ok();
+        }
+    }
+
+    async fn write_each(&self, batch: Vec<Pending>) {
+        let mut tx = match self.begin("targets.commit").await {
+            Ok(tx) => tx,
+            Err(error) => return fail_all(batch, error),
+        };
         let mut written = Vec::with_capacity(batch.len());
         for pending in batch {
             let one = async {
                 save(&mut tx, "SAVEPOINT one").await?;
-                let mut done = Vec::with_capacity(pending.targets.len());
-                for target in &pending.targets {
-                    match write(&mut tx, target).await {
-                        Ok(committed) => done.push(committed),
-                        Err(error) => {
-                            save(&mut tx, "ROLLBACK TO SAVEPOINT one").await?;
-                            return Ok(Err(error));
-                        }
-                    }
-                }
-                save(&mut tx, "RELEASE SAVEPOINT one").await?;
-                Ok(Ok(done))
+                let targets: Vec<&CommitTarget> = pending.targets.iter().collect();
+                let done = write(&mut tx, &targets).await;
+                let end = match &done {
+                    Ok(_) => "RELEASE SAVEPOINT one",
+                    Err(_) => "ROLLBACK TO SAVEPOINT one",
+                };
+                save(&mut tx, end).await?;
+                Ok(done)
             };
             match one.await {
                 Ok(outcome) => written.push((pending.answer, outcome)),
@@ -98,7 +116,6 @@ impl Store {
                 (Err(_), Err(error)) => Err(error),
                 (Err(error), Ok(_)) => Err(together(error)),
             };
-            // Nobody listens any more when the caller was dropped.
             answer.send(outcome).ok();
         }
     }

@@ -4,6 +4,8 @@
 //! come between doing and noting: what such an action did is judged by readings, not by this table. Invariant: `seq` counts up within
 //! a target and never repeats.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::any::AnyRow;
@@ -12,6 +14,7 @@ use super::columns::{Columns, all};
 use super::error::{StoreError, during};
 use super::ids;
 use super::open::{Store, Tx, commit};
+use super::rows::{Bound, InsertRows};
 
 const TABLE: &str = "outbox";
 
@@ -156,44 +159,89 @@ impl Outbox<'_> {
     }
 }
 
+/// The actions of one target's step.
+pub(super) struct Decided<'a> {
+    pub(super) operation_uid: &'a str,
+    pub(super) machine: &'a str,
+    pub(super) actions: &'a [NewAction],
+    pub(super) now: Timestamp,
+}
+
+/// A row to be written.
+struct Row<'a> {
+    id: i64,
+    seq: i64,
+    of: &'a Decided<'a>,
+    action: &'a NewAction,
+}
+
+static ACTIONS: InsertRows = InsertRows::new(
+    "INSERT INTO outbox
+         (id, operation_uid, machine, seq, action, state, starts, created_at, started_at)",
+    9,
+    "",
+);
+
+/// Writes what was decided for several targets; gives back the ids for each.
 pub(super) async fn insert(
     tx: &mut Tx,
-    operation_uid: &str,
-    machine: &str,
-    actions: &[NewAction],
-    now: Timestamp,
-) -> Result<Vec<i64>, StoreError> {
-    if actions.is_empty() {
-        return Ok(Vec::new());
+    decided: &[Decided<'_>],
+) -> Result<Vec<Vec<i64>>, StoreError> {
+    let mut rows = Vec::new();
+    let mut last_seqs: HashMap<(&str, &str), i64> = HashMap::new();
+    for of in decided.iter().filter(|of| !of.actions.is_empty()) {
+        let key = (of.operation_uid, of.machine);
+        let last_seq = match last_seqs.get(&key) {
+            Some(last_seq) => *last_seq,
+            None => last_seq(tx, of).await?,
+        };
+        for (seq, action) in (last_seq + 1..).zip(of.actions) {
+            last_seqs.insert(key, seq);
+            rows.push(Row {
+                id: 0,
+                seq,
+                of,
+                action,
+            });
+        }
     }
-    let last_seq: i64 = sqlx::query_scalar(
+    let mut next = match rows.len() {
+        0 => 0,
+        count => ids::take(tx, count).await?,
+    };
+    for row in &mut rows {
+        row.id = next;
+        next += 1;
+    }
+    let bind = |query: Bound, row: &Row<'_>| {
+        let now = row.of.now.as_microsecond();
+        query
+            .bind(row.id)
+            .bind(row.of.operation_uid)
+            .bind(row.of.machine)
+            .bind(row.seq)
+            .bind(row.action.action.to_string())
+            .bind(ActionState::Running.as_str())
+            .bind(1_i64)
+            .bind(now)
+            .bind(now)
+    };
+    let written = ACTIONS.run(tx, &rows, bind).await;
+    written.map_err(during("outbox.append"))?;
+    let mut ids = rows.iter().map(|row| row.id);
+    let of = |decided: &Decided<'_>| ids.by_ref().take(decided.actions.len()).collect();
+    Ok(decided.iter().map(of).collect())
+}
+
+async fn last_seq(tx: &mut Tx, of: &Decided<'_>) -> Result<i64, StoreError> {
+    sqlx::query_scalar(
         "SELECT COALESCE(MAX(seq), 0) FROM outbox WHERE operation_uid = $1 AND machine = $2",
     )
-    .bind(operation_uid)
-    .bind(machine)
+    .bind(of.operation_uid)
+    .bind(of.machine)
     .fetch_one(&mut **tx)
     .await
-    .map_err(during("outbox.append"))?;
-    let first = ids::take(tx, actions.len()).await?;
-    let mut ids = Vec::with_capacity(actions.len());
-    for ((id, seq), action) in (first..).zip(last_seq + 1..).zip(actions) {
-        sqlx::query(
-            "INSERT INTO outbox
-                 (id, operation_uid, machine, seq, action, state, starts, created_at, started_at)
-             VALUES ($1, $2, $3, $4, $5, 'running', 1, $6, $6)",
-        )
-        .bind(id)
-        .bind(operation_uid)
-        .bind(machine)
-        .bind(seq)
-        .bind(action.action.to_string())
-        .bind(now.as_microsecond())
-        .execute(&mut **tx)
-        .await
-        .map_err(during("outbox.append"))?;
-        ids.push(id);
-    }
-    Ok(ids)
+    .map_err(during("outbox.append"))
 }
 
 pub(super) async fn finish(

@@ -11,11 +11,18 @@ use super::columns::{Columns, all};
 use super::error::{StoreError, during};
 use super::ids;
 use super::open::{Store, Tx};
-use super::outbox::{self, FinishedAction, NewAction};
+use super::outbox::{self, Decided, FinishedAction, NewAction};
+use super::rows::{Bound, InsertRows};
 use super::timeline::{self, NewTimelineEntry};
 use super::tokens::{self, TokenChange};
 
 const TABLE: &str = "targets";
+
+static HISTORY: InsertRows = InsertRows::new(
+    "INSERT INTO target_history (id, operation_uid, machine, at, from_stage, to_stage, reason)",
+    7,
+    "",
+);
 
 /// One machine inside one operation.
 #[derive(Debug, Clone, PartialEq)]
@@ -205,18 +212,36 @@ impl Targets<'_> {
     }
 }
 
-/// Writes one decided step with everything that belongs to it.
-pub(super) async fn write(tx: &mut Tx, target: &CommitTarget) -> Result<Committed, StoreError> {
-    let version = write_stage(tx, target).await?;
-    write_history(tx, target).await?;
-    for finished in &target.finished_actions {
-        outbox::finish(tx, finished, target.now).await?;
+/// Writes decided steps with everything that belongs to them.
+pub(super) async fn write(
+    tx: &mut Tx,
+    targets: &[&CommitTarget],
+) -> Result<Vec<Committed>, StoreError> {
+    let mut versions = Vec::with_capacity(targets.len());
+    for target in targets {
+        versions.push(write_stage(tx, target).await?);
+        for finished in &target.finished_actions {
+            outbox::finish(tx, finished, target.now).await?;
+        }
+        let (uid, machine) = (&target.operation_uid, &target.machine);
+        tokens::apply(tx, uid, machine, &target.tokens, target.now).await?;
     }
-    let (uid, machine) = (&target.operation_uid, &target.machine);
-    let actions = outbox::insert(tx, uid, machine, &target.outbox, target.now).await?;
-    tokens::apply(tx, uid, machine, &target.tokens, target.now).await?;
-    timeline::insert(tx, &target.timeline).await?;
-    Ok(Committed { version, actions })
+    write_history(tx, targets).await?;
+    let decided: Vec<Decided<'_>> = targets
+        .iter()
+        .map(|target| Decided {
+            operation_uid: &target.operation_uid,
+            machine: &target.machine,
+            actions: &target.outbox,
+            now: target.now,
+        })
+        .collect();
+    let actions = outbox::insert(tx, &decided).await?;
+    timeline::insert(tx, targets.iter().flat_map(|target| &target.timeline)).await?;
+    let committed = versions.into_iter().zip(actions);
+    Ok(committed
+        .map(|(version, actions)| Committed { version, actions })
+        .collect())
 }
 
 async fn write_stage(tx: &mut Tx, target: &CommitTarget) -> Result<i64, StoreError> {
@@ -265,28 +290,28 @@ async fn write_stage(tx: &mut Tx, target: &CommitTarget) -> Result<i64, StoreErr
     }
 }
 
-async fn write_history(tx: &mut Tx, target: &CommitTarget) -> Result<(), StoreError> {
-    if target.history.is_empty() {
+async fn write_history(tx: &mut Tx, targets: &[&CommitTarget]) -> Result<(), StoreError> {
+    let mut rows: Vec<(i64, &CommitTarget, &HistoryEntry)> = Vec::new();
+    for target in targets {
+        rows.extend(target.history.iter().map(|entry| (0, *target, entry)));
+    }
+    if rows.is_empty() {
         return Ok(());
     }
-    let first = ids::take(tx, target.history.len()).await?;
-    for (id, entry) in (first..).zip(&target.history) {
-        sqlx::query(
-            "INSERT INTO target_history (id, operation_uid, machine, at, from_stage, to_stage, reason)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(id)
-        .bind(&target.operation_uid)
-        .bind(&target.machine)
-        .bind(entry.at.as_microsecond())
-        .bind(&entry.from)
-        .bind(&entry.to)
-        .bind(&entry.reason)
-        .execute(&mut **tx)
-        .await
-        .map_err(during("target_history.append"))?;
-    }
-    Ok(())
+    let first = ids::take(tx, rows.len()).await?;
+    (first..).zip(&mut rows).for_each(|(id, row)| row.0 = id);
+    let bind = |query: Bound, (id, target, entry): &(i64, &CommitTarget, &HistoryEntry)| {
+        query
+            .bind(*id)
+            .bind(&target.operation_uid)
+            .bind(&target.machine)
+            .bind(entry.at.as_microsecond())
+            .bind(&entry.from)
+            .bind(&entry.to)
+            .bind(&entry.reason)
+    };
+    let written = HISTORY.run(tx, &rows, bind).await;
+    written.map_err(during("target_history.append"))
 }
 
 fn from_row(row: &AnyRow) -> Result<Target, StoreError> {

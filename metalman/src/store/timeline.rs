@@ -162,12 +162,20 @@ impl Timeline<'_> {
     }
 }
 
-pub(super) async fn insert(tx: &mut Tx, entries: &[NewTimelineEntry]) -> Result<(), StoreError> {
-    if entries.is_empty() {
+/// Writes entries in this order.
+pub(super) async fn insert(
+    tx: &mut Tx,
+    entries: impl IntoIterator<Item = &NewTimelineEntry>,
+) -> Result<(), StoreError> {
+    let mut rows: Vec<(i64, &NewTimelineEntry)> =
+        entries.into_iter().map(|entry| (0, entry)).collect();
+    if rows.is_empty() {
         return Ok(());
     }
-    let first = ids::take(tx, entries.len()).await?;
-    let rows: Vec<(i64, &NewTimelineEntry)> = (first..).zip(entries).collect();
+    let first = ids::take(tx, rows.len()).await?;
+    (first..)
+        .zip(&mut rows)
+        .for_each(|(id, (place, _))| *place = id);
     let bind = |query: Bound, (id, entry): &(i64, &NewTimelineEntry)| {
         query
             .bind(*id)
@@ -180,7 +188,7 @@ pub(super) async fn insert(tx: &mut Tx, entries: &[NewTimelineEntry]) -> Result<
     };
     let written = ENTRIES.run(tx, &rows, bind).await;
     written.map_err(during("timeline.append"))?;
-    let touched: BTreeSet<&str> = entries.iter().map(|entry| entry.machine.as_str()).collect();
+    let touched: BTreeSet<&str> = rows.iter().map(|(_, e)| e.machine.as_str()).collect();
     for machine in touched {
         prune(tx, machine).await?;
     }

@@ -256,6 +256,24 @@ pub(super) async fn seq_counts_up_within_a_target(store: &Store) {
         );
         assert!(actions.is_sorted_by_key(|a| a.id));
     }
+    let steps = (0..2).map(|version| CommitTarget {
+        outbox: vec![action("a"), action("b")],
+        ..step("node-3", version)
+    });
+    let written = store.targets().commit_all(steps.collect()).await;
+    let ids: Vec<i64> = written
+        .expect("two steps at once")
+        .into_iter()
+        .flat_map(|committed| committed.actions)
+        .collect();
+    let actions = store.outbox().of_target("uid-1", "node-3").await;
+    let numbered: Vec<(i64, i64)> = actions
+        .expect("lists")
+        .iter()
+        .map(|a| (a.seq, a.id))
+        .collect();
+    let expected: Vec<(i64, i64)> = (1..).zip(ids).collect();
+    assert_eq!((numbered.len(), numbered), (4, expected));
 }
 
 pub(super) async fn deleting_an_operation_takes_its_actions(store: &Store) {
