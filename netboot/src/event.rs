@@ -117,6 +117,19 @@ pub enum BootEventKind {
         windowsize: u16,
         retransmits: u32,
     },
+    /// A whole file was sent by TFTP to a client that answered, but not its last blocks: it fell
+    /// silent, left or asked anew. It most likely has the file, for a last acknowledgement that is
+    /// lost is not repeated. `duration_ms` ends with the last acknowledgement that came.
+    TftpUnacknowledged {
+        file: String,
+        /// Length of the file.
+        bytes: u64,
+        unacknowledged_blocks: u64,
+        duration_ms: u64,
+        blksize: u16,
+        windowsize: u16,
+        retransmits: u32,
+    },
     /// A TFTP read failed: refused, aborted by the client half-way, or given up after retries.
     TftpFailed { file: String, reason: String },
     /// An HTTP answer to a GET ended. `expected` is the length its head announced, `bytes` what
@@ -227,6 +240,7 @@ impl BootEventKind {
             Self::ProxySilence { .. } => "proxySilence",
             Self::SiteLease { .. } => "siteLease",
             Self::TftpDone { .. } => "tftpDone",
+            Self::TftpUnacknowledged { .. } => "tftpUnacknowledged",
             Self::TftpFailed { .. } => "tftpFailed",
             Self::HttpDone { .. } => "httpDone",
             Self::Rendered { .. } => "rendered",

@@ -101,7 +101,9 @@ fn fact(kind: &BootEventKind) -> Option<EvidenceKind> {
     match kind {
         BootEventKind::DhcpDiscover { .. } => Some(EvidenceKind::DhcpDiscover),
         BootEventKind::DhcpAck { .. } => Some(EvidenceKind::DhcpAck),
-        BootEventKind::TftpDone { file, .. } if !is_grub_part(file) => {
+        BootEventKind::TftpDone { file, .. } | BootEventKind::TftpUnacknowledged { file, .. }
+            if !is_grub_part(file) =>
+        {
             Some(EvidenceKind::BootFileServed)
         }
         BootEventKind::HttpDone {
@@ -135,6 +137,7 @@ fn fact(kind: &BootEventKind) -> Option<EvidenceKind> {
         | BootEventKind::ProxyAnswer { .. }
         | BootEventKind::ProxySilence { .. }
         | BootEventKind::SiteLease { .. }
+        | BootEventKind::TftpUnacknowledged { .. }
         | BootEventKind::TftpFailed { .. }
         | BootEventKind::RenderFailed { .. }
         | BootEventKind::ImageProgress { .. }
@@ -160,35 +163,9 @@ fn line(event: &BootEvent) -> Option<(TimelineSource, String)> {
         | BootEventKind::ProxySilence { .. }
         | BootEventKind::SiteLease { .. }
         | BootEventKind::UnknownMac { .. } => dhcp::line(event).map(|text| (Dhcp, text)),
-        BootEventKind::TftpDone {
-            file,
-            bytes,
-            duration_ms,
-            blksize,
-            windowsize,
-            retransmits,
-        } => {
-            let transfer = words::transfer(*bytes, *duration_ms);
-            let again = match retransmits {
-                0 => String::new(),
-                1 => ", 1 retransmit".to_owned(),
-                many => format!(", {many} retransmits"),
-            };
-            let file = words::file(file);
-            let text =
-                format!("TFTP {file} {transfer} (blksize {blksize}, window {windowsize}{again})");
-            Some((Tftp, text))
-        }
-        BootEventKind::TftpFailed { file, reason } => (!is_optional(file)).then(|| {
-            (
-                Tftp,
-                format!(
-                    "TFTP {} failed: {}",
-                    words::file(file),
-                    words::clean(reason)
-                ),
-            )
-        }),
+        BootEventKind::TftpDone { .. }
+        | BootEventKind::TftpUnacknowledged { .. }
+        | BootEventKind::TftpFailed { .. } => tftp_line(&event.kind).map(|text| (Tftp, text)),
         BootEventKind::HttpDone {
             file,
             bytes,
@@ -220,6 +197,54 @@ fn line(event: &BootEvent) -> Option<(TimelineSource, String)> {
             image_line(&event.kind).map(|text| (Operation, text))
         }
     }
+}
+
+fn tftp_line(kind: &BootEventKind) -> Option<String> {
+    if let BootEventKind::TftpFailed { file, reason } = kind {
+        let (shown, reason) = (words::file(file), words::clean(reason));
+        return (!is_optional(file)).then(|| format!("TFTP {shown} failed: {reason}"));
+    }
+    let (BootEventKind::TftpDone {
+        file,
+        bytes,
+        duration_ms,
+        blksize,
+        windowsize,
+        retransmits,
+    }
+    | BootEventKind::TftpUnacknowledged {
+        file,
+        bytes,
+        duration_ms,
+        blksize,
+        windowsize,
+        retransmits,
+        ..
+    }) = kind
+    else {
+        return None;
+    };
+    let lacks = if let BootEventKind::TftpUnacknowledged {
+        unacknowledged_blocks,
+        ..
+    } = kind
+    {
+        match unacknowledged_blocks {
+            1 => ": all sent, the last block was not acknowledged".to_owned(),
+            many => format!(": all sent, the last {many} blocks were not acknowledged"),
+        }
+    } else {
+        String::new()
+    };
+    let again = match retransmits {
+        0 => String::new(),
+        1 => ", 1 retransmit".to_owned(),
+        many => format!(", {many} retransmits"),
+    };
+    let (file, transfer) = (words::file(file), words::transfer(*bytes, *duration_ms));
+    Some(format!(
+        "TFTP {file} {transfer}{lacks} (blksize {blksize}, window {windowsize}{again})"
+    ))
 }
 
 fn image_line(kind: &BootEventKind) -> Option<String> {
@@ -297,6 +322,7 @@ fn lease(event: &BootEvent) -> Option<LeaseSeen> {
         | BootEventKind::ProxySilence { .. }
         | BootEventKind::SiteLease { .. }
         | BootEventKind::TftpDone { .. }
+        | BootEventKind::TftpUnacknowledged { .. }
         | BootEventKind::TftpFailed { .. }
         | BootEventKind::HttpDone { .. }
         | BootEventKind::Rendered { .. }

@@ -174,6 +174,7 @@ impl RecorderTask {
     /// `; SBAT …` for an event that served a boot loader.
     fn loader_words(&self, event: &BootEvent) -> Option<String> {
         let (BootEventKind::TftpDone { file, .. }
+        | BootEventKind::TftpUnacknowledged { file, .. }
         | BootEventKind::HttpDone {
             file, status: 200, ..
         }) = &event.kind

@@ -104,7 +104,9 @@ impl Watch {
             BootEventKind::Rendered { .. } | BootEventKind::RenderFailed { .. } => {
                 self.machines.remove(machine);
             }
-            BootEventKind::ImageProgress { .. }
+            // It is told when the client has been silent for long: what runs by now is not known.
+            BootEventKind::TftpUnacknowledged { .. }
+            | BootEventKind::ImageProgress { .. }
             | BootEventKind::ImageReady { .. }
             | BootEventKind::ImageFailed { .. }
             | BootEventKind::DhcpOffer { .. }

@@ -126,7 +126,17 @@ fn finish(mut session: Session, mut now: Instant, length: u64, mut client: Clien
             assert_eq!(session.acknowledged_bytes(), length);
         }
         // Acknowledgements of blocks that the client never saw end a session in other ways.
-        (None, Some(Outcome::TimedOut | Outcome::Probed | Outcome::Aborted { .. }) | None) => {}
+        (
+            None,
+            Some(
+                Outcome::TimedOut
+                | Outcome::Unacknowledged { .. }
+                | Outcome::Gone
+                | Outcome::Probed
+                | Outcome::Aborted { .. },
+            )
+            | None,
+        ) => {}
     }
     assert!(HANDSHAKE_LIMIT < SILENCE_LIMIT);
 }

@@ -91,6 +91,8 @@ pub(super) enum Content {
         open: Open,
         /// The chunk in use.
         chunk: Option<(u64, Bytes)>,
+        /// The chunk after it, if nobody has been told yet.
+        ahead: Option<ChunkKey>,
     },
 }
 
@@ -105,7 +107,11 @@ pub(super) enum Part<'a> {
 
 impl Content {
     pub(super) fn file(open: Open) -> Self {
-        Self::File { open, chunk: None }
+        Self::File {
+            open,
+            chunk: None,
+            ahead: None,
+        }
     }
 
     /// The bytes of a block.
@@ -117,7 +123,7 @@ impl Content {
     ) -> io::Result<Part<'_>> {
         match self {
             Self::Memory(bytes) => part(bytes, offset, length),
-            Self::File { open, chunk } => {
+            Self::File { open, chunk, ahead } => {
                 let index = offset / CHUNK;
                 if chunk.as_ref().is_none_or(|(held, _)| *held != index) {
                     let key = ChunkKey {
@@ -129,10 +135,19 @@ impl Content {
                         return Ok(Part::Missing(key));
                     };
                     *chunk = Some((index, bytes));
+                    *ahead = Self::after(key);
                 }
                 let (_, bytes) = chunk.as_ref().ok_or_else(shorter)?;
                 part(bytes, offset - index * CHUNK, length)
             }
+        }
+    }
+
+    /// The chunk that will be wanted next; told once, when the one before it comes into use.
+    pub(super) fn take_ahead(&mut self) -> Option<ChunkKey> {
+        match self {
+            Self::Memory(_) => None,
+            Self::File { ahead, .. } => ahead.take(),
         }
     }
 
@@ -263,6 +278,20 @@ mod tests {
             assert_eq!(read(&mut content, &mut chunks, 700_000, 0), b""[..]);
             assert!(content.get(&mut chunks, 699_001, BLOCK).is_err());
         }
+    }
+
+    #[test]
+    fn the_next_chunk_is_told_once_before_it_is_wanted() {
+        let file = file(&vec![1; 600_000]);
+        let mut content = Content::file(Open::new(file.path(), 600_000).expect("opens"));
+        let mut chunks = Chunks::default();
+        assert_eq!(content.take_ahead(), None);
+        let mut told = Vec::new();
+        for offset in (0..600_000).step_by(1000) {
+            read(&mut content, &mut chunks, offset, BLOCK);
+            told.extend(content.take_ahead().map(|key| (offset / CHUNK, key.index)));
+        }
+        assert_eq!(told, [(0, 1), (1, 2)]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::{
     content::{ChunkKey, Chunks, Content, Load, Open, Part},
     outbox::{Blocks, Out, What},
     packet::{self, ErrorCode},
-    port::Ports,
+    port::{News, Ports},
     request::ReadRequest,
     server::Shared,
     session::{Session, Transmit},
@@ -45,6 +45,8 @@ const SEND_AGAIN: Duration = Duration::from_millis(1);
 const MOST_JOBS: usize = 32;
 /// Batches taken from one port before others have their turn.
 const BATCHES: usize = 8;
+/// Datagrams that were not delivered, looked at before others have their turn.
+const MOST_FAULTS: usize = 64;
 
 /// What a job brings back.
 pub(super) enum Job {
@@ -204,34 +206,73 @@ impl Engine {
         }
     }
 
-    /// A port can be read.
-    pub(super) fn on_ready(&mut self, now: Instant, index: usize) {
+    /// A port can be read, or says that datagrams were not delivered.
+    pub(super) fn on_news(&mut self, now: Instant, news: News) {
+        match news {
+            News::Datagrams(index) => self.hear_all(now, index, false),
+            News::Faults(index) => {
+                let more = self.hear_faults(now, index);
+                self.ports.watch_faults(index, more);
+            }
+        }
+    }
+
+    /// Ends the transfers of clients that have closed their port; tells whether there may be more.
+    fn hear_faults(&mut self, now: Instant, index: usize) -> bool {
+        // What clients said before they left comes first: perhaps it was the last acknowledgement.
+        self.hear_all(now, index, true);
+        for _ in 0..MOST_FAULTS {
+            let fault = match self.ports.get_mut(index).map(|port| port.next_fault()) {
+                Some(Ok(Some(fault))) => fault,
+                Some(Ok(None)) | None => return false,
+                Some(Err(error)) => {
+                    self.shared.metrics.receive_errors.inc();
+                    debug!(%error, "could not read which TFTP datagrams were not delivered");
+                    return false;
+                }
+            };
+            if fault.is_closed_port()
+                && let Some(id) = self.table.of_peer(fault.to)
+                && let Some(transfer) = self.table.get_mut(id)
+                && transfer.port == index
+                && let Some(running) = &mut transfer.running
+            {
+                running.session.on_port_closed();
+                self.pump(now, id);
+            }
+        }
+        true
+    }
+
+    /// Takes what is there, for a turn.
+    fn hear_all(&mut self, now: Instant, index: usize, at_once: bool) {
         for _ in 0..BATCHES {
-            if self.hear(now, index, false) < super::socket::BATCH {
+            if !self.hear(now, index, at_once) {
                 return;
             }
         }
     }
 
-    /// Takes one batch of datagrams from a port; gives how many came.
-    fn hear(&mut self, now: Instant, index: usize, at_once: bool) -> usize {
+    /// Takes one batch of datagrams from a port; tells whether there may be more.
+    fn hear(&mut self, now: Instant, index: usize, at_once: bool) -> bool {
         let Some(port) = self.ports.get_mut(index) else {
-            return 0;
+            return false;
         };
         let received = if at_once {
             port.receive_now(&mut self.heard)
         } else {
             port.receive(&mut self.heard)
         };
-        if let Err(error) = received {
-            self.shared.metrics.receive_errors.inc();
-            debug!(%error, "could not receive on a TFTP port");
-            return 0;
-        }
+        let more = match received {
+            Ok(more) => more,
+            Err(error) => {
+                self.shared.metrics.receive_errors.inc();
+                debug!(%error, "could not receive on a TFTP port");
+                return false;
+            }
+        };
         let mut touched = std::mem::take(&mut self.touched);
-        let mut count = 0;
         for (peer, datagram) in self.heard.each() {
-            count += 1;
             // Anybody may send to this port; only the transfer's own client is heard.
             let Some(id) = self.table.of_peer(peer) else {
                 continue;
@@ -249,7 +290,7 @@ impl Engine {
             self.pump(now, id);
         }
         self.touched = touched;
-        count
+        more
     }
 
     /// When [`Self::on_time`] has something to do.
@@ -354,26 +395,33 @@ impl Engine {
             transfer.timer = Some(deadline);
             self.times.push(Reverse((deadline, id)));
         }
+        let ahead = running.content.take_ahead();
         if let Some(key) = missing {
             self.load(id, key);
+        } else if let Some(key) = ahead {
+            self.load_ahead(id, key);
         }
     }
 
     /// Has a chunk read for this transfer, and the next one before it is asked for.
     fn load(&mut self, id: Id, key: ChunkKey) {
         self.waiting.entry(key).or_default().push(id);
-        let Some(running) = self
-            .table
-            .get_mut(id)
-            .and_then(|t| t.running.as_deref_mut())
-        else {
+        self.load_ahead(id, key);
+        if let Some(key) = Content::after(key) {
+            self.load_ahead(id, key);
+        }
+    }
+
+    /// Has a chunk read that this transfer will want.
+    fn load_ahead(&mut self, id: Id, key: ChunkKey) {
+        let blksize = self.shared.limits.blksize;
+        let Some(transfer) = self.table.get_mut(id) else {
             return;
         };
-        let blksize = self.shared.limits.blksize;
-        for key in [Some(key), Content::after(key)].into_iter().flatten() {
-            if let Some(load) = running.content.load(&mut self.chunks, key, blksize) {
-                self.jobs.spawn(read(load, Arc::clone(&self.job_places)));
-            }
+        if let Some(running) = &transfer.running
+            && let Some(load) = running.content.load(&mut self.chunks, key, blksize)
+        {
+            self.jobs.spawn(read(load, Arc::clone(&self.job_places)));
         }
     }
 

@@ -5,11 +5,12 @@
 //! never touches a disk; files are opened and read ahead on the blocking pool. A request that
 //! nobody follows costs a table entry. `ARCHITECTURE.md` has the measurements behind this.
 //!
-//! Invariant: nothing but `server`, `port`, `socket` and `content` touches a socket or a file, and
+//! Invariant: nothing but `server`, `port`, `socket`, `fault` and `content` touches a socket or a file, and
 //! only `server` reads the clock.
 
 mod content;
 mod engine;
+mod fault;
 mod outbox;
 mod packet;
 mod port;

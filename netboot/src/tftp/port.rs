@@ -10,13 +10,18 @@ use std::{
     io,
     io::IoSlice,
     net::{Ipv4Addr, UdpSocket},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use nix::sys::socket::SockaddrIn;
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, Ready, unix::AsyncFd},
+    task::JoinSet,
+};
 
 use super::{
+    fault::{self, Fault, beyond_faults},
     outbox::{Outbox, What},
     packet::data_header,
     socket::{self, BATCH, Heard},
@@ -31,11 +36,21 @@ const MOST_ADDRESSES: usize = 64;
 /// One port.
 #[derive(Debug)]
 pub(super) struct Port {
-    /// Watched for datagrams only: a watch on room to send would be woken by every packet sent.
-    socket: AsyncFd<UdpSocket>,
+    /// Watched for datagrams and faults only: a watch on room to send would be woken by every
+    /// packet sent.
+    socket: Arc<AsyncFd<UdpSocket>>,
     pub(super) outbox: Outbox,
     /// The kernel took a segmented piece, or was not asked yet.
     segments: bool,
+}
+
+/// What a port has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// There are datagrams at this one.
+    Datagrams(usize),
+    /// Datagrams from this one could not be delivered.
+    Faults(usize),
 }
 
 /// All ports, by address and turn.
@@ -43,6 +58,8 @@ pub(super) struct Port {
 pub(super) struct Ports {
     addresses: Vec<Ipv4Addr>,
     all: Vec<Port>,
+    /// One watch for each port; it ends with the port's index.
+    faults: JoinSet<usize>,
     turn: usize,
     looked: usize,
 }
@@ -61,11 +78,14 @@ impl Ports {
                     .map(|_| watch(socket::bind(local)?))
                     .collect::<io::Result<_>>()?;
                 self.addresses.push(local);
-                self.all.extend(sockets.into_iter().map(|socket| Port {
-                    socket,
-                    outbox: Outbox::new(),
-                    segments: true,
-                }));
+                for socket in sockets {
+                    self.all.push(Port {
+                        socket: Arc::new(socket),
+                        outbox: Outbox::new(),
+                        segments: true,
+                    });
+                    self.watch_faults(self.all.len() - 1, false);
+                }
                 self.addresses.len() - 1
             }
         };
@@ -86,9 +106,27 @@ impl Ports {
         self.all.len()
     }
 
-    /// The next port that has something to read. A port that cannot send is not heard: it would
+    /// Has the port's faults told as [`News`], once; at once when there may be more.
+    pub(super) fn watch_faults(&mut self, index: usize, more: bool) {
+        let Some(port) = self.all.get(index) else {
+            return;
+        };
+        let socket = Arc::clone(&port.socket);
+        self.faults.spawn(async move {
+            if !more && let Ok(mut guard) = socket.ready(Interest::ERROR).await {
+                // Before the queue is read: what comes meanwhile is told anew.
+                guard.clear_ready_matching(Ready::ERROR);
+            }
+            index
+        });
+    }
+
+    /// The next port that has something to say. A port that cannot send is not heard: it would
     /// only make more to send.
-    pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<usize> {
+    pub(super) fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<News> {
+        if let Poll::Ready(Some(Ok(index))) = self.faults.poll_join_next(context) {
+            return Poll::Ready(News::Faults(index));
+        }
         for step in 1..=self.all.len() {
             let index = (self.looked + step) % self.all.len();
             if let Some(port) = self.all.get(index)
@@ -96,7 +134,7 @@ impl Ports {
                 && port.socket.poll_read_ready(context).is_ready()
             {
                 self.looked = index;
-                return Poll::Ready(index);
+                return Poll::Ready(News::Datagrams(index));
             }
         }
         Poll::Pending
@@ -113,33 +151,37 @@ fn watch(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
 }
 
 impl Port {
-    /// Receives what is there, up to a batch.
-    pub(super) fn receive(&self, heard: &mut Heard) -> io::Result<()> {
+    /// Receives some of what is there; tells whether there may be more.
+    pub(super) fn receive(&self, heard: &mut Heard) -> io::Result<bool> {
         let received = self.socket.try_io(Interest::READABLE, |socket| {
             // Fewer than asked for: the queue is empty, and asking again would only cost a call.
-            match heard.receive(socket)? {
-                BATCH => Ok(()),
-                _ => Err(io::ErrorKind::WouldBlock.into()),
-            }
+            let more = beyond_faults(|| heard.receive(socket))?;
+            more.then_some(true)
+                .ok_or_else(|| io::ErrorKind::WouldBlock.into())
         });
         match received {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            received => received,
         }
     }
 
     /// As [`Self::receive`], also when the runtime has not been told of datagrams yet.
-    pub(super) fn receive_now(&self, heard: &mut Heard) -> io::Result<()> {
-        match heard.receive(self.socket.get_ref()) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => Ok(()),
+    pub(super) fn receive_now(&self, heard: &mut Heard) -> io::Result<bool> {
+        match beyond_faults(|| heard.receive(self.socket.get_ref())) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            received => received,
         }
+    }
+
+    /// The next datagram that could not be delivered.
+    pub(super) fn next_fault(&self) -> io::Result<Option<Fault>> {
+        fault::next(self.socket.get_ref())
     }
 
     /// Sends as much as the kernel takes. Transfers that cannot be sent to go to `failed`.
     pub(super) fn flush(&mut self, failed: &mut Vec<(Id, io::Error)>) {
         while !self.outbox.is_empty() {
-            match self.send_some() {
+            match beyond_faults(|| self.send_some()) {
                 Ok(count) => self.sent(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // The device's queue is full: as good as lost on the way.
@@ -174,6 +216,9 @@ impl Port {
             socket::send_segmented(socket, &parts, blocks.packet_size(), out.to)?;
             return Ok(blocks.count());
         }
+        if let Some(sent) = self.send_only()? {
+            return Ok(sent);
+        }
         let mut headers = Vec::with_capacity(BATCH);
         let mut rest = Vec::with_capacity(BATCH);
         let mut to = Vec::with_capacity(BATCH);
@@ -207,6 +252,30 @@ impl Port {
             })
             .collect();
         socket::send_many(socket, &datagrams, &to)
+    }
+
+    /// A single datagram, without what it takes to send many.
+    fn send_only(&self) -> io::Result<Option<usize>> {
+        let (Some(out), 1) = (self.outbox.front(), self.outbox.len()) else {
+            return Ok(None);
+        };
+        let socket = self.socket.get_ref();
+        match &out.what {
+            What::Packet(bytes) => {
+                let parts = [IoSlice::new(bytes), IoSlice::new(&[])];
+                socket::send_one(socket, &parts, out.to)?;
+            }
+            What::Blocks(blocks) if blocks.count() == 1 => {
+                let Some((number, bytes)) = blocks.each().next() else {
+                    return Ok(None);
+                };
+                let header = data_header(number);
+                let parts = [IoSlice::new(&header), IoSlice::new(bytes)];
+                socket::send_one(socket, &parts, out.to)?;
+            }
+            What::Blocks(_) => return Ok(None),
+        }
+        Ok(Some(1))
     }
 
     /// Forgets what has left.

@@ -117,28 +117,44 @@ impl TftpServer {
         });
         let config = &self.config;
         let mut engine = Engine::new(shared, config.max_transfers, config.max_per_host);
+        // These outlive a turn: to register them anew for each datagram would cost more than the rest.
+        let stopped = shutdown.cancelled();
+        let readable = self.socket.readable();
+        let timer = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(stopped, readable, timer);
+        let mut armed = None;
         loop {
             let wake = engine.next_timeout();
+            if let Some(wake) = wake.filter(|_| wake != armed) {
+                timer.as_mut().reset(wake.into());
+            }
+            armed = wake;
             let ports = &mut engine.ports;
             tokio::select! {
-                () = shutdown.cancelled() => break,
-                ready = poll_fn(|context| ports.poll_ready(context)) => {
-                    engine.on_ready(Instant::now(), ready);
+                () = stopped.as_mut() => break,
+                news = poll_fn(|context| ports.poll_news(context)) => {
+                    engine.on_news(Instant::now(), news);
                 }
                 Some(done) = engine.jobs.join_next() => engine.on_job(Instant::now(), done.ok()),
-                readable = self.socket.readable() => {
-                    if let Err(error) = readable.and_then(|()| self.requests(&mut engine)) {
+                ready = readable.as_mut() => {
+                    readable.set(self.socket.readable());
+                    if let Err(error) = ready.and_then(|()| self.requests(&mut engine)) {
                         self.metrics.receive_errors.inc();
                         warn!(%error, "could not receive a TFTP request, will go on");
                         tokio::time::sleep(RECEIVE_PAUSE).await;
                     }
                 }
-                () = sleep_until(wake) => engine.on_time(Instant::now()),
+                () = timer.as_mut(), if armed.is_some() => {
+                    armed = None;
+                    engine.on_time(Instant::now());
+                }
             }
             engine.flush();
             self.metrics.active.set(engine.count());
             if !engine.jobs.is_empty() {
-                // Files are being opened for others, perhaps by this very thread.
+                // Files are being opened for others: perhaps by this very thread, or by one that waits
+                // for this processor, which it would not get from a thread of real-time priority.
+                std::thread::yield_now();
                 tokio::task::yield_now().await;
             }
         }
@@ -164,12 +180,5 @@ impl TftpServer {
             }
         }
         Ok(())
-    }
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -57,8 +57,16 @@ pub enum Outcome {
         /// Its words.
         message: String,
     },
-    /// The client fell silent.
+    /// The client fell silent before the last block was sent, or never said a word.
     TimedOut,
+    /// All was sent, and the client fell silent or closed its port before it acknowledged the last
+    /// blocks. It most likely has the file: nobody repeats a last acknowledgement that was lost.
+    Unacknowledged {
+        /// How many blocks at the end.
+        blocks: u64,
+    },
+    /// The client closed its port half-way (ICMP port unreachable).
+    Gone,
 }
 
 impl Outcome {
@@ -69,6 +77,8 @@ impl Outcome {
             Self::Probed => "probed",
             Self::Aborted { .. } => "aborted",
             Self::TimedOut => "timed_out",
+            Self::Unacknowledged { .. } => "unacknowledged",
+            Self::Gone => "gone",
         }
     }
 }
@@ -143,6 +153,18 @@ impl Session {
         }
     }
 
+    /// The client's host says that nobody listens at its port any more.
+    pub fn on_port_closed(&mut self) {
+        if self.outcome.is_some() {
+            return;
+        }
+        self.outcome = Some(if self.sent == 0 {
+            Outcome::Probed
+        } else {
+            self.end_of(Outcome::Gone)
+        });
+    }
+
     /// The time of [`Self::poll_timeout`] has come (calling early is harmless).
     pub fn on_timeout(&mut self, now: Instant) {
         if self.outcome.is_some() || now < self.deadline {
@@ -154,7 +176,7 @@ impl Session {
             HANDSHAKE_LIMIT
         };
         if now.duration_since(self.progressed) >= limit {
-            self.outcome = Some(Outcome::TimedOut);
+            self.outcome = Some(self.end_of(Outcome::TimedOut));
             return;
         }
         self.silences += 1;
@@ -236,6 +258,23 @@ impl Session {
         self.retransmits
     }
 
+    /// How many blocks at the end were not acknowledged, once all was sent to a client that has
+    /// acknowledged anything at all.
+    pub fn unacknowledged(&self) -> Option<u64> {
+        let blocks = self.blocks();
+        (self.is_established() && self.sent == blocks).then(|| blocks - self.acked)
+    }
+
+    /// When the client last acknowledged anything new; before that, when the transfer began.
+    pub fn progressed(&self) -> Instant {
+        self.progressed
+    }
+
+    /// Length of the whole file in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Bytes the client has acknowledged.
     pub fn acknowledged_bytes(&self) -> u64 {
         (self.acked * u64::from(self.granted.blksize)).min(self.length)
@@ -249,6 +288,12 @@ impl Session {
     /// Number of DATA blocks: the last one is shorter than a full one.
     fn blocks(&self) -> u64 {
         self.length / u64::from(self.granted.blksize) + 1
+    }
+
+    /// The end of a transfer whose client says no more: `half_way`, unless all was sent.
+    fn end_of(&self, half_way: Outcome) -> Outcome {
+        self.unacknowledged()
+            .map_or(half_way, |blocks| Outcome::Unacknowledged { blocks })
     }
 
     fn on_ack(&mut self, now: Instant, number: u16) {

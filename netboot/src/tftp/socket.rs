@@ -17,6 +17,8 @@ use tokio::net::UdpSocket;
 
 /// Datagrams per call.
 pub(super) const BATCH: usize = 64;
+/// Asked for while few come: to make room for a batch costs as much as a call.
+const FEW: usize = 4;
 /// Room for one datagram of a client; acknowledgements have 4 bytes, errors a few words.
 const HEARD: usize = 128;
 /// Asked for; the kernel may give less to a process without CAP_NET_ADMIN.
@@ -39,9 +41,10 @@ pub(super) fn listen(address: SocketAddrV4) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// A port for transfers, on one of our addresses.
+/// A port for transfers, on one of our addresses. It hears of datagrams that could not be delivered.
 pub(super) fn bind(local: Ipv4Addr) -> io::Result<net::UdpSocket> {
     let socket = open()?;
+    setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
     socket.bind(&SocketAddrV4::new(local, 0).into())?;
     Ok(socket.into())
 }
@@ -85,6 +88,8 @@ pub(super) fn receive_request(socket: &UdpSocket, buffer: &mut [u8]) -> io::Resu
 pub(super) struct Heard {
     buffers: Vec<[u8; HEARD]>,
     from: Vec<(SocketAddrV4, usize)>,
+    /// How many the next call asks for.
+    room: usize,
 }
 
 impl Default for Heard {
@@ -92,18 +97,21 @@ impl Default for Heard {
         Self {
             buffers: vec![[0; HEARD]; BATCH],
             from: Vec::with_capacity(BATCH),
+            room: FEW,
         }
     }
 }
 
 impl Heard {
-    /// Receives up to a batch; gives how many came.
-    pub(super) fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
+    /// Receives some; tells whether there may be more.
+    pub(super) fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<bool> {
         self.from.clear();
-        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+        let room = self.room;
+        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(room, None);
         let mut slices: Vec<_> = self
             .buffers
             .iter_mut()
+            .take(room)
             .map(|buffer| [IoSliceMut::new(buffer)])
             .collect();
         let flags = MsgFlags::MSG_DONTWAIT;
@@ -122,7 +130,8 @@ impl Heard {
                 });
             self.from.push((from, message.bytes));
         }
-        Ok(self.from.len())
+        self.room = if self.from.len() < FEW { FEW } else { BATCH };
+        Ok(self.from.len() == room)
     }
 
     /// Sender and bytes of each.
@@ -136,6 +145,23 @@ impl Heard {
 
 /// A datagram in two parts.
 pub(super) type Parts<'a> = [IoSlice<'a>; 2];
+
+/// Sends one datagram.
+pub(super) fn send_one(
+    socket: &impl AsRawFd,
+    datagram: &Parts<'_>,
+    to: SocketAddrV4,
+) -> io::Result<()> {
+    let flags = MsgFlags::MSG_DONTWAIT;
+    sendmsg(
+        socket.as_raw_fd(),
+        datagram,
+        &[],
+        flags,
+        Some(&SockaddrIn::from(to)),
+    )?;
+    Ok(())
+}
 
 /// Sends the datagrams; gives how many the kernel took.
 pub(super) fn send_many(
@@ -204,12 +230,17 @@ mod tests {
         assert_eq!(send_many(&server, &datagrams, &[Some(to); 3])?, 3);
         let segmented = [IoSlice::new(b"de"), IoSlice::new(b"fg"), IoSlice::new(b"h")];
         send_segmented(&server, &segmented, 2, address(&client))?;
+        send_one(&server, &datagrams[0], address(&client))?;
         client.readable().await?;
         let mut heard = Heard::default();
-        assert_eq!(heard.receive(&client)?, 6);
-        let texts: Vec<_> = heard.each().collect();
-        let want = [&b"a"[..], b"b", b"c", b"de", b"fg", b"h"];
-        assert_eq!(texts, want.map(|text| (address(&server), text)));
+        let mut texts = Vec::new();
+        // The second call has room for more than came.
+        for more in [true, false] {
+            assert_eq!(heard.receive(&client)?, more);
+            texts.extend(heard.each().map(|(from, text)| (from, text.to_vec())));
+        }
+        let want = [&b"a"[..], b"b", b"c", b"de", b"fg", b"h", b"a"];
+        assert_eq!(texts, want.map(|text| (address(&server), text.to_vec())));
         assert!(
             heard
                 .receive(&client)

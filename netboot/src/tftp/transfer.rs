@@ -130,6 +130,13 @@ impl Transfer {
             retransmits,
             "ended a TFTP transfer"
         );
+        if matches!(
+            end,
+            End::Session(Outcome::Unacknowledged { .. }) | End::StartedOver
+        ) && let Some(kind) = self.sent_whole(file)
+        {
+            return self.tell(shared, kind);
+        }
         let bytes = session.map_or(0, Session::acknowledged_bytes);
         let reason = match end {
             End::Session(Outcome::Done) => {
@@ -151,8 +158,11 @@ impl Transfer {
             End::Session(Outcome::Aborted { code, message }) => {
                 format!("aborted by the client after {bytes} bytes: {message} ({code})")
             }
-            End::Session(Outcome::TimedOut) => {
+            End::Session(Outcome::TimedOut | Outcome::Unacknowledged { .. }) => {
                 format!("the client fell silent after {bytes} bytes")
+            }
+            End::Session(Outcome::Gone) => {
+                format!("the client closed its port after {bytes} bytes (ICMP port unreachable)")
             }
             End::NotOpened(error) => error.to_string(),
             End::OpenTimedOut => "the file was not ready in time".into(),
@@ -163,6 +173,23 @@ impl Transfer {
         };
         let file = file.to_owned();
         self.tell(shared, BootEventKind::TftpFailed { file, reason });
+    }
+
+    /// The event of a transfer that lacks nothing but the acknowledgement of its last blocks.
+    fn sent_whole(&self, file: &str) -> Option<BootEventKind> {
+        let session = &self.running.as_ref()?.session;
+        let unacknowledged_blocks = session.unacknowledged()?;
+        let took = session.progressed().duration_since(self.since);
+        let (blksize, windowsize) = session.sizes();
+        Some(BootEventKind::TftpUnacknowledged {
+            file: file.to_owned(),
+            bytes: session.length(),
+            unacknowledged_blocks,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            blksize,
+            windowsize,
+            retransmits: session.retransmits(),
+        })
     }
 
     fn tell(&self, shared: &Shared, kind: BootEventKind) {

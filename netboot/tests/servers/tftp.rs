@@ -257,6 +257,76 @@ async fn requests_that_nobody_follows_keep_no_one_out() {
     assert!(got == file);
 }
 
+/// Reads up to the block before the last one and leaves, with its port, when the last one has come.
+async fn leave_after(blocks: u16, server: SocketAddr, path: &str) {
+    let socket = client().await;
+    let request = rrq(path, &["blksize", "512"]);
+    socket.send_to(&request, server).await.expect("sends");
+    let (oack, tid) = receive(&socket).await;
+    assert_eq!(oack[..2], [0, 6]);
+    for number in 0..blocks {
+        let acknowledgement = [&[0, 4][..], &number.to_be_bytes()].concat();
+        socket.send_to(&acknowledgement, tid).await.expect("sends");
+        let (packet, _) = receive(&socket).await;
+        assert_eq!(packet[..2], [0, 3]);
+        assert_eq!(packet[2..4], (number + 1).to_be_bytes());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closed_its_port_is_not_waited_for_and_disturbs_nobody() {
+    let file = noise(5_000_000);
+    let server = start(Files::default().with("a", &file), |config| {
+        config.max_per_host = 64;
+    });
+    let address = server.address;
+    let mut readers = JoinSet::new();
+    for _ in 0..4 {
+        readers.spawn(async move { fetch(&client().await, address, "a", 512, 8).await });
+    }
+    let begun = tokio::time::Instant::now();
+    for _ in 0..30 {
+        leave_after(3, address, "a").await;
+    }
+    let failed = |kind: &BootEventKind| {
+        let BootEventKind::TftpFailed { reason, .. } = kind else {
+            return None;
+        };
+        Some(reason.clone())
+    };
+    let events = events_until(&server.directory, |events| {
+        events.iter().filter(|e| failed(&e.kind).is_some()).count() >= 30
+    })
+    .await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+    for reason in events.iter().filter_map(|event| failed(&event.kind)) {
+        assert_eq!(
+            reason,
+            "the client closed its port after 1024 bytes (ICMP port unreachable)"
+        );
+    }
+    while let Some(read) = readers.join_next().await {
+        let (got, _) = read.expect("ends").expect("reads");
+        assert!(got == file);
+    }
+}
+
+#[tokio::test]
+async fn a_file_whose_last_acknowledgement_is_lost_is_no_failure() {
+    let server = start(Files::default().with("a", &noise(1200)), |_| {});
+    leave_after(3, server.address, "a").await;
+    let events = events_until(&server.directory, |events| !events.is_empty()).await;
+    let BootEventKind::TftpUnacknowledged {
+        bytes,
+        unacknowledged_blocks,
+        ..
+    } = &events[0].kind
+    else {
+        panic!("wants a file that was sent whole: {events:?}")
+    };
+    assert_eq!((*bytes, *unacknowledged_blocks), (1200, 1));
+}
+
 #[tokio::test]
 async fn a_stranger_who_knows_the_port_disturbs_no_transfer() {
     let server = start(Files::default().with("a", &noise(2_000)), |_| {});

@@ -56,6 +56,7 @@ pub(super) fn line(event: &BootEvent) -> Option<String> {
         | BootEventKind::DhcpInform { .. }
         | BootEventKind::UnknownMac { .. }
         | BootEventKind::TftpDone { .. }
+        | BootEventKind::TftpUnacknowledged { .. }
         | BootEventKind::TftpFailed { .. }
         | BootEventKind::HttpDone { .. }
         | BootEventKind::Rendered { .. }

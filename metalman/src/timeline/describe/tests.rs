@@ -200,6 +200,24 @@ fn a_file_that_broke_off_is_told_and_proves_nothing() {
 }
 
 #[test]
+fn a_file_whose_last_acknowledgement_is_lost_was_served() {
+    let unacknowledged = |unacknowledged_blocks| BootEventKind::TftpUnacknowledged {
+        file: "grubx64.efi".into(),
+        bytes: 1_048_504,
+        unacknowledged_blocks,
+        duration_ms: 200,
+        blksize: 1468,
+        windowsize: 4,
+        retransmits: 5,
+    };
+    let told = lines(vec![unacknowledged(1), unacknowledged(3)]);
+    insta::assert_snapshot!(told, @r"
+    tftp  BootFileServed  TFTP grubx64.efi 1.0 MB in 0.2 s, 5.2 MB/s: all sent, the last block was not acknowledged (blksize 1468, window 4, 5 retransmits)
+    tftp  BootFileServed  TFTP grubx64.efi 1.0 MB in 0.2 s, 5.2 MB/s: all sent, the last 3 blocks were not acknowledged (blksize 1468, window 4, 5 retransmits)
+    ");
+}
+
+#[test]
 fn noise_is_not_told_and_proves_nothing() {
     for kind in [
         BootEventKind::TftpFailed {
