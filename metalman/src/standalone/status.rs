@@ -45,9 +45,11 @@ impl Subject<'_> {
     }
 
     fn details(&self) -> Value {
-        let mut details = json!({"name": self.name, "kind": self.resource});
-        if !self.group.is_empty() {
-            details.set("group", json!(self.group));
+        let mut details = json!({ "kind": self.resource });
+        for (key, text) in [("name", self.name), ("group", self.group)] {
+            if !text.is_empty() {
+                details.set(key, json!(text));
+            }
         }
         details
     }

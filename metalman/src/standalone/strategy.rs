@@ -73,6 +73,25 @@ pub fn scope(resource: &Resource, door: Door) -> Scope {
     }
 }
 
+/// Gives a body of a core kind that says neither its kind nor its version those of the path, as the
+/// real server does; definitions have no such default.
+pub fn default_type(resource: &Resource, body: &mut Value) {
+    let Some(map) = body.as_object_mut() else {
+        return;
+    };
+    if resource.family == Family::Custom {
+        return;
+    }
+    for (field, value) in [
+        ("kind", resource.kind.clone()),
+        ("apiVersion", resource.api_version()),
+    ] {
+        if text(map, field).is_empty() {
+            map.insert(field.to_owned(), Value::from(value));
+        }
+    }
+}
+
 /// Checks that a body is an object of this resource.
 ///
 /// # Errors

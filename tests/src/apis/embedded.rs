@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
-use metalman::standalone::{Api, ApiConfig, ApiFailure};
-use metalman::store::Store;
+use metalman::standalone::{Api, ApiConfig, ApiFailure, access};
+use metalman::store::{Store, TokenRole};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Endpoint, definitions};
+use super::{Endpoint, VIEWER, VIEWER_TOKEN, definitions};
+use crate::wait::until;
 
 /// A running embedded API.
 #[derive(Debug)]
@@ -37,6 +38,9 @@ impl Embedded {
         let directory = tempfile::tempdir().context("make a directory")?;
         let store = directory.path().join("metalman.db");
         let store = Store::open(&format!("sqlite:{}", store.display())).await?;
+        let now = metalman::clock::now();
+        let viewer = access::minted(VIEWER_TOKEN, VIEWER, TokenRole::Viewer, now);
+        store.api_tokens().add(&viewer, now).await?;
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut config = ApiConfig::new(directory.path().join("api"), bind);
         config.crds = definitions()
@@ -62,6 +66,11 @@ impl Embedded {
             let (api, shutdown) = (Arc::clone(&api), shutdown.clone());
             async move { api.run(shutdown).await }
         });
+        let known = api.access();
+        until("the viewer's token to be known", || async {
+            known.user(VIEWER_TOKEN).map(|_| ())
+        })
+        .await?;
         Ok(Self {
             endpoint,
             api,

@@ -4,6 +4,7 @@
 mod embedded;
 mod pki;
 mod reference;
+mod roles;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 pub use embedded::Embedded;
 pub use reference::{Reference, assets};
+pub use roles::{AGENT_MACHINE, VIEWER, VIEWER_TOKEN};
 
 /// Where a server listens and how its administrator is let in.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use super::roles::{self, VIEWER, VIEWER_TOKEN};
 use super::{Endpoint, definitions, pki};
 use crate::wait::until;
 
@@ -137,6 +138,7 @@ impl Reference {
             ],
         )?;
         server.define().await?;
+        server.grant().await?;
         Ok(server)
     }
 
@@ -189,6 +191,26 @@ impl Reference {
         Ok(())
     }
 
+    /// Creates the roles.
+    async fn grant(&self) -> Result<()> {
+        let http = self.endpoint.http()?;
+        for (path, body) in roles::objects() {
+            let request = http
+                .post(format!("{}{path}", self.endpoint.url))
+                .bearer_auth(&self.endpoint.token)
+                .header("content-type", "application/json")
+                .body(body.to_string());
+            let answer = request.send().await?;
+            let code = answer.status().as_u16();
+            ensure!(
+                matches!(code, 201 | 409),
+                "the real server refuses {path}: {}",
+                answer.text().await?
+            );
+        }
+        Ok(())
+    }
+
     async fn ready(&self, path: &str, good: fn(u16, &Value) -> bool) -> Result<()> {
         let http = self.endpoint.http()?;
         let ask = || async {
@@ -231,9 +253,9 @@ impl Reference {
     }
 }
 
-/// Token, user, uid, groups. The second user may do nothing.
+/// Token, user, uid, groups.
 fn tokens() -> String {
-    format!("{TOKEN},admin,1,system:masters\nnobody-of-a-test,nobody,2\n")
+    format!("{TOKEN},admin,1,system:masters\n{VIEWER_TOKEN},{VIEWER},,unbounded:viewers\n")
 }
 
 fn free_ports<const N: usize>() -> Result<[u16; N]> {

@@ -213,6 +213,15 @@ impl Call<'_> {
         self
     }
 
+    /// As somebody else, as `kubectl --as` does it.
+    pub(crate) fn acting(mut self, (user, group): (&str, &str)) -> Self {
+        self.headers.push(("impersonate-user", user.to_owned()));
+        for group in [group, "system:authenticated"] {
+            self.headers.push(("impersonate-group", group.to_owned()));
+        }
+        self
+    }
+
     /// A body that is not JSON.
     pub(crate) fn text(mut self, body: &str) -> Self {
         body.clone_into(&mut self.body);

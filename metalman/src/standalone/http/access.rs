@@ -71,7 +71,7 @@ pub(super) fn authorize_path(user: &User, method: &str, path: &str) -> Result<()
 /// Decides about a request for a resource; what it would change is decided by [`guard`].
 ///
 /// # Errors
-/// 403, and 400 for selectors that cannot be read.
+/// 403, also where the query cannot be read: what is wrong with it is only for those who may ask.
 pub(super) fn authorize(
     server: &Server,
     user: &User,
@@ -82,7 +82,7 @@ pub(super) fn authorize(
     if user.role == Role::Admin {
         return Ok(());
     }
-    let asked = attributes(method, location, query)?;
+    let asked = attributes(method, location, query);
     let object = stored(server, &asked);
     decide(user, &asked, object.as_ref())
 }
@@ -98,7 +98,7 @@ pub(super) fn decide(
     }
 }
 
-fn attributes(method: &str, location: &Location, query: &Query) -> Result<Attributes, ApiError> {
+fn attributes(method: &str, location: &Location, query: &Query) -> Attributes {
     let mut asked = Attributes {
         group: location.resource.group.clone(),
         resource: location.resource.plural.clone(),
@@ -107,10 +107,12 @@ fn attributes(method: &str, location: &Location, query: &Query) -> Result<Attrib
         name: location.name.clone().unwrap_or_default(),
         ..Attributes::default()
     };
-    let mut watch = false;
-    if location.name.is_none() && method != "POST" {
+    let mut watch = query.flag("watch");
+    if location.name.is_none()
+        && method != "POST"
+        && let Ok(options) = ListOptions::parse(&location.resource, query)
+    {
         // One object, when a field selector says so.
-        let options = ListOptions::parse(&location.resource, query)?;
         watch = options.watch;
         let exact = |path| options.selector.exact(path).unwrap_or_default().to_owned();
         asked.name = exact("metadata.name");
@@ -120,7 +122,7 @@ fn attributes(method: &str, location: &Location, query: &Query) -> Result<Attrib
     if asked.group.is_empty() && asked.resource == "namespaces" {
         asked.namespace.clone_from(&asked.name);
     }
-    Ok(asked)
+    asked
 }
 
 /// The stored object a decision may depend on: an operation, for an agent.

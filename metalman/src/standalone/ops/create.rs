@@ -23,6 +23,7 @@ pub fn create(
     mut body: Value,
     options: &WriteOptions,
 ) -> Result<Reply, ApiError> {
+    strategy::default_type(&target.resource, &mut body);
     strategy::check_type(&target.resource, &mut body)?;
     let warnings = strategy::complete(&target.resource, &mut body, options.unknown, false)?;
     let mut object = target.inward(body);

@@ -28,6 +28,7 @@ pub fn update(
     mut body: Value,
     options: &WriteOptions,
 ) -> Result<Reply, ApiError> {
+    strategy::default_type(&target.resource, &mut body);
     strategy::check_type(&target.resource, &mut body)?;
     target.names(&body)?;
     let warnings = strategy::complete(&target.resource, &mut body, options.unknown, false)?;

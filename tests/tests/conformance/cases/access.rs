@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::red;
+use super::{config_map, red};
 use crate::session::OURS;
 use crate::suite::Case;
+
+/// Largest body that is read, in bytes.
+const LARGEST: usize = 3 * 1024 * 1024;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -56,6 +59,38 @@ pub(super) fn cases() -> Vec<Case> {
             body["spec"]["note"] = json!("x".repeat(4 * 1024 * 1024));
             s.post(&path, &body).is(413).await;
         }),
+        Case::new(
+            "access",
+            "bodies of the largest size and one byte more",
+            |s| async move {
+                let padded = |body: &Value, size: usize| {
+                    let text = body.to_string();
+                    let blanks = " ".repeat(size - text.len());
+                    text + &blanks
+                };
+                let (widgets, maps) = (
+                    s.widgets().await,
+                    s.namespaced("/api/v1", "configmaps").await,
+                );
+                for (path, body) in [
+                    (widgets, red("a")),
+                    (maps, config_map("a", &json!({"k": "v"}))),
+                ] {
+                    let fits = padded(&body, LARGEST);
+                    let larger = padded(&body, LARGEST + 1);
+                    s.post(&path, &body).text(&larger).is(413).await;
+                    let made = s.post(&path, &body).text(&fits).only(201).await;
+                    let one = format!("{path}/a");
+                    s.put(&one, &body).text(&larger).is(413).await;
+                    s.put(&one, &body)
+                        .text(&padded(&made.body, LARGEST))
+                        .only(200)
+                        .await;
+                    s.merge(&one, &body).text(&larger).is(413).await;
+                    s.merge(&one, &body).text(&fits).only(200).await;
+                }
+            },
+        ),
         Case::new("access", "paths that try to leave", |s| async move {
             for path in [
                 "/apis/../api/v1/secrets/x",

@@ -24,6 +24,24 @@ fn event(s: &Session, name: &str) -> Value {
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
+        Case::new(
+            "core",
+            "kind and version may be left to the path",
+            |s| async move {
+                let path = s.namespaced("/api/v1", "configmaps").await;
+                let bare = json!({"metadata": {"name": "a"}, "data": {"k": "v"}});
+                s.post(&path, &bare).only(201).await;
+                s.put(format!("{path}/a"), &bare).only(200).await;
+                let mut half = bare.clone();
+                half["kind"] = json!("ConfigMap");
+                s.put(format!("{path}/a"), &half).only(200).await;
+                half["kind"] = json!("Secret");
+                s.put(format!("{path}/a"), &half).only(400).await;
+                s.post(s.widgets().await, &bare).only(400).await;
+                let kept = s.get(format!("{path}/a")).only(200).await;
+                s.note("kind", &kept.at("/kind"));
+            },
+        ),
         Case::new("core", "stringData becomes data", |s| async move {
             let (path, body) = secret(
                 &s,

@@ -9,6 +9,7 @@ mod lists;
 mod metadata;
 mod objects;
 mod patches;
+mod roles;
 mod rules;
 mod schema;
 mod tables;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Case> {
         lifecycle::cases(),
         core_kinds::cases(),
         access::cases(),
+        roles::cases(),
     ]
     .into_iter()
     .flatten()

@@ -1,6 +1,6 @@
 //! `fieldValidation`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{machine, red, widget};
 use crate::session::OURS;
@@ -8,6 +8,18 @@ use crate::suite::Case;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
+        Case::new(
+            "apply",
+            "a map of unknown fields is emptied",
+            |s| async move {
+                let path = format!("{}/a", s.widgets().await);
+                let with = |free: Value| widget("a", &json!({"colour": "red", "free": free}));
+                s.apply(&path, "one", &with(json!({"a": {"b": 1}})))
+                    .is(201)
+                    .await;
+                s.apply(&path, "one", &with(json!({}))).is(200).await;
+            },
+        ),
         Case::new(
             "unknown fields",
             "Strict refuses a create",
