@@ -388,6 +388,7 @@ impl Parts {
         let routes = web::router(Arc::new(view), cluster.tokens, bmcs);
         let limits = tls::Limits {
             connections: WEB_CONNECTIONS,
+            stall: tls::STALL,
         };
         let stop = supervisor.stop_token();
         supervisor.start("web page", async move {

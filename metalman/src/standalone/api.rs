@@ -22,7 +22,7 @@ use super::audit::{Audit, AuditTask};
 use super::collector::Collector;
 use super::core::{EVENT_SLOT, NAMESPACES};
 use super::fields::Fields as _;
-use super::http::{ApiMetrics, Limits, Meter, Quota, Server, router, serve};
+use super::http::{ApiMetrics, Limits, Meter, Quota, STALL, Server, router, serve};
 use super::hub::{Hub, Key, Packers};
 use super::identity::{Identity, IdentityError, write_private};
 use super::kubeconfig::{kubeconfig, kubeconfig_text};
@@ -53,6 +53,8 @@ pub struct ApiConfig {
     pub crds: Vec<CustomResourceDefinition>,
     /// Open connections.
     pub max_connections: usize,
+    /// How long a client may leave what it is sent in its queue.
+    pub stall: Duration,
     /// What one user may ask.
     pub quota: Quota,
     /// How long Events are kept after their last write.
@@ -70,6 +72,7 @@ impl ApiConfig {
             sans: Vec::new(),
             crds: metalman_api::crd::all(),
             max_connections: 2048,
+            stall: STALL,
             quota: Quota {
                 rate: 50,
                 burst: 300,
@@ -275,6 +278,7 @@ impl Api {
         let tls = Arc::clone(&self.tls);
         let limits = Limits {
             connections: self.config.max_connections,
+            stall: self.config.stall,
         };
         let serving = async {
             serve(

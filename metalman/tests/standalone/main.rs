@@ -11,4 +11,6 @@ mod kube_client;
 #[cfg(test)]
 mod kubectl;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod transfer;

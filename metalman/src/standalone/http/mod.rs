@@ -20,4 +20,4 @@ mod write;
 pub use meter::{Meter, Quota};
 pub use metrics::ApiMetrics;
 pub use router::{Server, router};
-pub use tls::{Limits, serve};
+pub use tls::{Limits, STALL, serve};

@@ -1,7 +1,7 @@
 //! The TLS listener: accepts, limits, serves HTTP/1.1 and HTTP/2, and drains on shutdown.
 //!
-//! Invariant: no connection can hold a slot without finishing its handshake and sending a request
-//! head in time.
+//! Invariant: no connection can hold a slot without finishing its handshake, sending a request head
+//! in time, and taking what it is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +23,16 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 const PING_PERIOD: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const STREAMS_PER_CONNECTION: u32 = 500;
+/// A client that takes nothing of what waits for it for so long is cut off, unless told otherwise.
+pub const STALL: Duration = Duration::from_secs(60);
 
 /// Limits of the listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Open connections; more wait in the kernel's queue.
     pub connections: usize,
+    /// How long a client may leave what it is sent in its queue, or not answer at all.
+    pub stall: Duration,
 }
 
 /// Serves until `shutdown`, then drains for a few seconds. New connections use the newest `tls`.
@@ -60,7 +64,8 @@ pub async fn serve(
                     graceful.watcher(),
                 );
                 connections.spawn(async move {
-                    if let Err(error) = connection(stream, tls, router, watcher).await {
+                    if let Err(error) = connection(stream, tls, router, watcher, limits.stall).await
+                    {
                         tracing::debug!(%peer, %error, "API connection ended");
                     }
                     drop(permit);
@@ -88,8 +93,12 @@ async fn connection(
     tls: TlsAcceptor,
     router: Router,
     watcher: Watcher,
+    stall: Duration,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
+    // Counts while the client's window is closed, too (tcp(7), RFC 5482).
+    let stall = u32::try_from(stall.as_millis()).unwrap_or(u32::MAX);
+    rustix::net::sockopt::set_tcp_user_timeout(&stream, stall)?;
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
