@@ -259,6 +259,100 @@ async fn boot_files_come_with_tls_too_and_the_site_ca_vouches_for_them() {
     assert_eq!(terminate(child).await.0, Some(0));
 }
 
+/// Families by name with their type, and samples by name with labels, of a scrape in the text format of
+/// OpenMetrics; a line that is not of that format fails the test.
+fn scraped(page: &str) -> (HashMap<String, String>, HashMap<String, f64>) {
+    let (head, body) = page.split_once("\r\n\r\n").unwrap();
+    let head = head.to_lowercase();
+    assert!(
+        head.contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{head}"
+    );
+    let body = body.strip_suffix("# EOF\n").expect("the mark of the end");
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        bytes
+            .next()
+            .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+            && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    let (mut types, mut samples) = (HashMap::new(), HashMap::new());
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# ") {
+            let (word, rest) = rest.split_once(' ').expect(line);
+            let (name, text) = rest.split_once(' ').expect(line);
+            assert!(is_name(name) && !text.is_empty(), "{line}");
+            match word {
+                "TYPE" => assert_eq!(
+                    types.insert(name.to_owned(), text.to_owned()),
+                    None,
+                    "{line}"
+                ),
+                "UNIT" => {}
+                other => assert_eq!(other, "HELP", "{line}"),
+            }
+            continue;
+        }
+        let (sample, value) = line.rsplit_once(' ').expect(line);
+        let (name, labels) = sample.split_once('{').unwrap_or((sample, "}"));
+        let labels = labels.strip_suffix('}').expect(line);
+        let ends = ["", "_total", "_count", "_sum", "_bucket", "_info"];
+        let is_of = |end: &&str| {
+            name.strip_suffix(*end)
+                .is_some_and(|family| types.contains_key(family))
+        };
+        assert!(is_name(name) && ends.iter().any(is_of), "no family: {line}");
+        for label in labels.split("\",").filter(|label| !label.is_empty()) {
+            let (key, text) = label.split_once("=\"").expect(line);
+            assert!(is_name(key) && !text.contains('\n'), "{line}");
+        }
+        let value: f64 = value.parse().expect(line);
+        assert_eq!(
+            samples.insert(sample.to_owned(), value),
+            None,
+            "twice: {line}"
+        );
+    }
+    (types, samples)
+}
+
+#[tokio::test]
+async fn a_scrape_can_be_read_and_counts_requests_to_the_api() {
+    const LISTED: &str = "metalman_api_requests_total{role=\"admin\",verb=\"list\",code=\"2xx\"}";
+    let state = tempfile::tempdir().unwrap();
+    let appliance = Appliance::new();
+    let child = appliance.start(state.path());
+    appliance.ready().await;
+    let maps = config_maps(state.path()).await;
+    let count = async || {
+        scraped(&appliance.ask("/metrics").await.unwrap())
+            .1
+            .get(LISTED)
+            .copied()
+    };
+    let before = count().await.unwrap_or_default();
+    maps.list(&ListParams::default()).await.unwrap();
+    assert!(count().await > Some(before));
+
+    let (types, _) = scraped(&appliance.ask("/metrics").await.unwrap());
+    assert!(
+        types.keys().all(|name| name.starts_with("metalman_")),
+        "{types:?}"
+    );
+    let documented = include_str!("../src/standalone/METRICS.md");
+    for (name, kind) in types
+        .iter()
+        .filter(|(name, _)| name.starts_with("metalman_api_"))
+    {
+        let is_told = |ending| documented.contains(&format!("| `{name}{ending}` | {kind} |"));
+        assert!(
+            is_told("") || is_told("_total"),
+            "{name} is not in METRICS.md"
+        );
+    }
+    assert_eq!(terminate(child).await.0, Some(0));
+}
+
 async fn config_maps(state_dir: &Path) -> Api<ConfigMap> {
     // Whoever comes first installs it for all.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());

@@ -125,3 +125,62 @@ impl Drop for OpenWatch {
         self.0.dec();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../METRICS.md");
+
+    /// One of everything, so that everything is shown.
+    fn shown() -> String {
+        let metrics = ApiMetrics::default();
+        metrics.answered(&Role::Viewer, Some(Verb::Get), 200);
+        metrics.refused(403);
+        metrics.dropped_watch();
+        let _watch = metrics.watch(&Role::Viewer);
+        let mut registry = Registry::with_prefix("metalman");
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn the_document_lists_what_there_is() {
+        let text = shown();
+        let about = |word: &str| -> BTreeMap<&str, &str> {
+            let lines = text.lines().filter_map(|l| l.strip_prefix(word));
+            lines.filter_map(|l| l.trim().split_once(' ')).collect()
+        };
+        let (helps, types) = (about("# HELP"), about("# TYPE"));
+        let mut rows = Vec::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (sample, _) = line.split_once(' ').unwrap();
+            let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+            let family = name.strip_suffix("_total").unwrap_or(name);
+            let labels: Vec<&str> = labels
+                .split(',')
+                .filter_map(|l| Some(l.split_once('=')?.0))
+                .collect();
+            let help = helps[family].trim_end_matches('.');
+            rows.push(format!(
+                "| `{name}` | {} | {} | {help} |\n",
+                types[family],
+                labels.join(", ")
+            ));
+        }
+        let table = format!(
+            "| metric | type | labels | meaning |\n|---|---|---|---|\n{}",
+            rows.concat()
+        );
+        assert!(
+            DOCUMENT.ends_with(&table),
+            "METRICS.md must end with:\n{table}"
+        );
+    }
+}
