@@ -3,6 +3,7 @@
 //! everything else goes to standard error.
 
 mod api;
+mod audit;
 mod bmc;
 mod discovered;
 mod secureboot;
@@ -53,6 +54,8 @@ enum Command {
     /// Make, list and revoke tokens for the embedded API
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Show who changed, or tried to change, what: newest first
+    Audit(audit::AuditArgs),
     /// Print the custom resource definitions as YAML
     Crd {
         /// Write one file per definition into this folder instead
@@ -122,6 +125,7 @@ impl Cli {
             Command::Discovered(args) => print(&discovered::run(args).await?),
             Command::Api(command) => print(&api::run(command).await?),
             Command::Token(command) => print(&token::run(command).await?),
+            Command::Audit(args) => print(&audit::run(args).await?),
             Command::Crd { out } => crds(out.as_deref()),
             Command::Templates(TemplatesCommand::Check { dir }) => check_templates(dir.as_deref()),
             Command::SecureBoot(command) => secureboot::run(command),
