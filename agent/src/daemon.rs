@@ -1,12 +1,15 @@
-//! The agent on an installed host: reports the boot until it is heard, then sends a heartbeat.
+//! The agent on an installed host: reports the boot until it is heard, then sends a heartbeat, and
+//! where it has a kubeconfig renews the Lease of its host.
 //!
 //! It changes nothing on the host. SIGTERM ends it by its default action; nothing needs saving.
 //! Invariant: after a first answered report the interval is fixed; before, waits grow to 30 s.
 
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
+use jiff::Timestamp;
 use metalman_api::install::BootReport;
 use tracing::{info, warn};
 use ureq::http::StatusCode;
@@ -16,6 +19,7 @@ use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::config::AgentConfig;
 use crate::facts::FactSource;
+use crate::presence::{Presence, Untold};
 
 const HEARTBEAT: Duration = Duration::from_mins(1);
 const UNTIL_HEARD: Backoff = Backoff {
@@ -24,16 +28,23 @@ const UNTIL_HEARD: Backoff = Backoff {
     tries: u32::MAX,
 };
 
-/// Runs until the process is ended.
+/// Runs until the process is ended. `kubeconfig` need not be there.
 ///
 /// # Errors
 /// The boot id cannot be read; everything else is retried.
-pub fn run(config: &AgentConfig) -> anyhow::Result<()> {
+pub fn run(config: &AgentConfig, kubeconfig: &Path) -> anyhow::Result<()> {
     let facts = FactSource::system();
     let client = Client::new();
     let mut schedule = Schedule::default();
     let boot_id = facts.boot_id().context("read the boot id")?;
     info!(machine.id = %config.machine_name, boot.id = %boot_id, "agent {VERSION} started");
+    let mut present = match Presence::open(kubeconfig, &config.machine_name) {
+        Ok(presence) => presence.map(Present::new),
+        Err(error) => {
+            warn!(error = %format!("{error:#}"), "no Lease is kept");
+            None
+        }
+    };
     loop {
         let report = BootReport {
             boot_id: boot_id.clone(),
@@ -56,8 +67,61 @@ pub fn run(config: &AgentConfig) -> anyhow::Result<()> {
                 warn!(error = %why, "report not accepted, next try in {} s", wait.as_secs());
             }
         }
+        if let Some(present) = &mut present {
+            present.tell(now());
+        }
         thread::sleep(wait);
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the host's clock; nothing else of the agent needs one"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// The Lease, and whether the log has been told how it stands.
+#[derive(Debug)]
+struct Present {
+    presence: Presence,
+    last: Option<String>,
+}
+
+impl Present {
+    fn new(presence: Presence) -> Self {
+        let last = None;
+        Self { presence, last }
+    }
+
+    /// Renews the Lease; a line in the log for each change of what comes of it.
+    fn tell(&mut self, now: Timestamp) {
+        let result = self
+            .presence
+            .check()
+            .and_then(|()| self.presence.renew(now));
+        let said = result.as_ref().map_or_else(told, |()| String::new());
+        if self.last.as_ref() == Some(&said) {
+            return;
+        }
+        match result {
+            Ok(()) => info!("the API knows this host, its Lease is renewed"),
+            Err(_) => warn!(error = %said, "the Lease is not renewed"),
+        }
+        self.last = Some(said);
+    }
+}
+
+/// An error with its causes.
+fn told(error: &Untold) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 #[derive(Debug)]

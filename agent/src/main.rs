@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use unbounded_agent::{VERSION, config, daemon, install, telemetry};
+use unbounded_agent::{VERSION, config, daemon, install, presence, telemetry};
 
 /// Host agent of the unbounded bare-metal stack.
 #[derive(Debug, Parser)]
@@ -20,11 +20,14 @@ struct Cli {
 enum Command {
     /// Install this machine as the kernel command line says (runs in the install ramdisk).
     Install,
-    /// Report every boot of the installed host, then a heartbeat.
+    /// Report every boot of the installed host, then a heartbeat; renew the host's Lease.
     Daemon {
         /// Configuration file.
         #[arg(long, env = "UNBOUNDED_AGENT_CONFIG_FILE", default_value = config::DEFAULT_PATH)]
         config: PathBuf,
+        /// Kubeconfig for the appliance's API, where the installation brought one.
+        #[arg(long, env = "UNBOUNDED_AGENT_KUBECONFIG", default_value = presence::KUBECONFIG)]
+        kubeconfig: PathBuf,
     },
     /// Print the version.
     Version,
@@ -59,9 +62,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             telemetry::to_stderr();
             install::init::run_by_hand()
         }
-        Command::Daemon { config } => {
+        Command::Daemon { config, kubeconfig } => {
             telemetry::to_stderr();
-            daemon::run(&config::AgentConfig::load(&config)?)
+            daemon::run(&config::AgentConfig::load(&config)?, &kubeconfig)
         }
         Command::Version => Ok(writeln!(io::stdout().lock(), "{VERSION}")?),
     }
