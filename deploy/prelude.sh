@@ -20,7 +20,7 @@ require_root() {
     command -v sudo >/dev/null || die "$1 needs root ($why), and sudo is not installed: run it as root"
     say "This needs root: $why. Asking sudo once."
     local keep=() name
-    while read -r name; do keep+=("$name=${!name}"); done < <(compgen -e | grep -E '^(METALMAN_|UNBOUNDED_|CARGO_|RUSTUP_|XDG_STATE_HOME$|TERM$|[a-z]+_proxy$|SSL_CERT_)')
+    while read -r name; do keep+=("$name=${!name}"); done < <(compgen -e | grep -E '^(METALMAN_|UNBOUNDED_|CARGO_|RUSTUP_|KUBEBUILDER_ASSETS$|XDG_STATE_HOME$|TERM$|[a-z]+_proxy$|SSL_CERT_)')
     exec sudo -- env "PATH=$PATH" "HOME=$HOME" "${keep[@]}" "$@"
 }
 
