@@ -18,8 +18,9 @@ use tokio::net::TcpStream;
 use super::pace::Pace;
 use super::reply::FilePart;
 
-/// Given to the kernel at once, then others have their turn.
-const PIECE_BYTES: u64 = 1 << 20;
+/// Given to the kernel at once, then others have their turn: as much as it takes for one socket, so
+/// that acknowledgements find data to send without us.
+const PIECE_BYTES: u64 = 4 << 20;
 
 /// Sends all of `bytes`. `more` says that something follows at once, so that a small head and the
 /// content behind it share a packet.
