@@ -58,14 +58,18 @@ impl FetchJob {
     }
 
     /// All layers in a staging directory of their own; from the beginning, elsewhere, when a mirror
-    /// gave wrong bytes.
+    /// gave wrong bytes, or not all of them.
     async fn unpack_verified(&self) -> Result<TempDir, ImageError> {
         loop {
             let staging = self.cache.staging()?;
             match self.unpack_layers(staging.path()).await {
                 Ok(()) => return Ok(staging),
-                Err(ImageError::DigestMismatch { digest, .. })
-                    if self.source.has_another_place(&digest) => {}
+                Err(
+                    ImageError::DigestMismatch { digest, .. }
+                    | ImageError::Unreachable {
+                        reference: digest, ..
+                    },
+                ) if self.source.has_another_place(&digest) => {}
                 Err(error) => return Err(error),
             }
         }

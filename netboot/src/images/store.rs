@@ -444,6 +444,8 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod keep_tests;
 #[cfg(test)]
+mod mirror_tests;
+#[cfg(test)]
 mod registry_tests;
 #[cfg(test)]
 mod remote_tests;

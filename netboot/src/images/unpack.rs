@@ -74,29 +74,39 @@ pub(crate) async fn unpack_layer<R: AsyncRead + Unpin + Send>(
         Ok(blob) => blob
             .finish(&layer.digest)
             .map_err(|problem| mismatch(layer, problem)),
-        Err((Refusal::Read(source), Some(blob))) => Err(unreadable(layer, blob, source).await),
-        Err((refusal, _)) => Err(match refusal {
-            Refusal::Hostile { entry, problem } => hostile(layer, entry, problem),
-            Refusal::TooLarge { what: "entries" } => ImageError::TooLarge {
-                what: "number of entries",
-                limit: limits.entries,
-            },
-            Refusal::TooLarge { .. } => ImageError::TooLarge {
-                what: "unpacked size in bytes",
-                limit: limits.bytes,
-            },
-            Refusal::Read(source) => hostile(layer, String::new(), source.to_string()),
-            Refusal::Write { path, source } => cache_failure("unpack", &path, source),
-        }),
+        Err((refusal @ Refusal::Write { .. }, _) | (refusal, None)) => {
+            Err(told(layer, refusal, limits))
+        }
+        Err((refusal, Some(blob))) => {
+            let verdict = told(layer, refusal, limits);
+            Err(blamed(layer, blob, verdict).await)
+        }
     }
 }
 
-/// A tar stream that could not be read: because its source failed, because the bytes are not the
-/// blob, or because the blob is nonsense.
-async fn unreadable<R: AsyncRead + Unpin>(
+fn told(layer: &super::manifest::Layer, refusal: Refusal, limits: Budget) -> ImageError {
+    match refusal {
+        Refusal::Hostile { entry, problem } => hostile(layer, entry, problem),
+        Refusal::TooLarge { what: "entries" } => ImageError::TooLarge {
+            what: "number of entries",
+            limit: limits.entries,
+        },
+        Refusal::TooLarge { .. } => ImageError::TooLarge {
+            what: "unpacked size in bytes",
+            limit: limits.bytes,
+        },
+        Refusal::Read(source) => hostile(layer, String::new(), source.to_string()),
+        Refusal::Write { path, source } => cache_failure("unpack", &path, source),
+    }
+}
+
+/// What is to blame for a layer that was refused: its source, which failed or gave other bytes than
+/// the digest names, or the layer itself, of which `verdict` is the judgement. For that it is read to
+/// its end, which is no further than its announced size.
+async fn blamed<R: AsyncRead + Unpin>(
     layer: &super::manifest::Layer,
     mut blob: DigestReader<R>,
-    source: io::Error,
+    verdict: ImageError,
 ) -> ImageError {
     if blob.failure().is_none() {
         // Its error, if any, is remembered in the reader.
@@ -112,7 +122,7 @@ async fn unreadable<R: AsyncRead + Unpin>(
         },
         None => match blob.finish(&layer.digest) {
             Err(problem) => mismatch(layer, problem),
-            Ok(()) => hostile(layer, String::new(), source.to_string()),
+            Ok(()) => verdict,
         },
     }
 }

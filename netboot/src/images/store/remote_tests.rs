@@ -20,7 +20,7 @@ use crate::images::{Mirror, PullSecretKind};
 /// bcrypt of "secret", as `htpasswd -B` makes it.
 const HTPASSWD: &str = "site:$2b$04$FQgBauky9l0pZNDr.PtjIe0CXINPdN0er7R.x8TBaAMHpQWKUbEm6\n";
 
-fn options(hosts: &[&str]) -> ImageStoreOptions {
+pub(super) fn options(hosts: &[&str]) -> ImageStoreOptions {
     ImageStoreOptions {
         plain_http_hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
         connect_timeout: Duration::from_secs(2),
@@ -29,7 +29,7 @@ fn options(hosts: &[&str]) -> ImageStoreOptions {
     }
 }
 
-async fn obtain(
+pub(super) async fn obtain(
     store: &ImageStore,
     reference: &str,
     keyring: Option<&Keyring>,
@@ -45,10 +45,10 @@ async fn obtain(
     Ok(std::fs::read_to_string(image.root.join("name")).unwrap())
 }
 
-type Log = Arc<Mutex<Vec<String>>>;
+pub(super) type Log = Arc<Mutex<Vec<String>>>;
 
 /// A made-up server; every request is noted as `METHOD path [with credentials]`.
-async fn serve(
+pub(super) async fn serve(
     answer: impl Fn(&Request) -> Response + Clone + Send + Sync + 'static,
 ) -> (String, Log, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -75,7 +75,7 @@ async fn serve(
     (host, log, server)
 }
 
-fn from_files(files: &HashMap<String, Vec<u8>>, request: &Request) -> Response {
+pub(super) fn from_files(files: &HashMap<String, Vec<u8>>, request: &Request) -> Response {
     let path = request.uri().path().trim_start_matches("/v2/");
     match files.get(path) {
         Some(bytes) => (
@@ -197,48 +197,6 @@ async fn mirrors_are_asked_first_with_their_own_credentials() {
     let store = ImageStore::open(&dir.path().join("b"), options).unwrap();
     assert_eq!(obtain(&store, &name, None).await.unwrap(), "amd64");
     assert!(!origin_log.lock().unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn mirrors_that_give_other_bytes_are_left_whichever_bytes_those_are() {
-    let dir = tempfile::tempdir().unwrap();
-    let good = Arc::new(files().await);
-    for part in ["/blobs/", "/manifests/sha256:"] {
-        let known = Arc::clone(&good);
-        let (origin, _, _origin) = serve(move |request| from_files(&known, request)).await;
-        let mut wrong = (*good).clone();
-        for (_, bytes) in wrong.iter_mut().filter(|(path, _)| path.contains(part)) {
-            bytes.push(b' ');
-        }
-        let wrong = Arc::new(wrong);
-        let (first, second) = (Arc::clone(&wrong), Arc::clone(&wrong));
-        let (first, first_log, _first) = serve(move |r| from_files(&first, r)).await;
-        let (second, second_log, _second) = serve(move |r| from_files(&second, r)).await;
-        let mut options = options(&[&origin, &first, &second]);
-        options.mirrors = vec![
-            format!("{origin}={first}").parse().unwrap(),
-            format!("{origin}={second}").parse().unwrap(),
-        ];
-        let place = part.replace(['/', ':'], "");
-        let store = ImageStore::open(&dir.path().join(&place), options).unwrap();
-        let name = format!("{origin}/site/boot:v1");
-        assert_eq!(
-            obtain(&store, &name, None).await.unwrap(),
-            "amd64",
-            "{part}"
-        );
-        for log in [first_log, second_log] {
-            let log = log.lock().unwrap();
-            let wrong = log.iter().filter(|line| line.contains(part)).count();
-            assert!((1..=2).contains(&wrong), "left after the first: {log:?}");
-        }
-        let rest: Vec<_> = std::fs::read_dir(dir.path().join(&place).join("oci"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.starts_with(".tmp-"))
-            .collect();
-        assert!(rest.is_empty(), "{rest:?}");
-    }
 }
 
 /// A proxy that ends its first `cuts` connections with a body after 200 kB.
