@@ -82,13 +82,15 @@ pub fn machine(card: &UnknownMac, name: &str, ipv4: Option<&str>, site: &str) ->
     text
 }
 
+/// Cards for tests.
 #[cfg(test)]
-mod tests {
+pub(crate) mod fixture {
     use jiff::Timestamp;
 
-    use super::*;
+    use crate::store::UnknownMac;
 
-    fn card(mac: &str, arch: Option<&str>, relay: Option<&str>) -> UnknownMac {
+    /// A card that was seen a dozen times within an hour.
+    pub(crate) fn card(mac: &str, arch: Option<&str>, relay: Option<&str>) -> UnknownMac {
         UnknownMac {
             mac: mac.into(),
             first_seen: Timestamp::UNIX_EPOCH,
@@ -100,6 +102,11 @@ mod tests {
             circuit_id: relay.map(|_| "Eth1/7".into()),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{fixture::card, *};
 
     #[test]
     fn a_card_becomes_a_machine_that_the_api_reads() {

@@ -81,22 +81,8 @@ fn cards_table(cards: &[UnknownMac]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
-
-    fn card(mac: &str, arch: Option<&str>, relay: Option<&str>) -> UnknownMac {
-        UnknownMac {
-            mac: mac.into(),
-            first_seen: Timestamp::UNIX_EPOCH,
-            last_seen: Timestamp::from_second(3600).unwrap(),
-            count: 12,
-            arch: arch.map(Into::into),
-            vendor_class: arch.map(|_| "PXEClient:Arch:00007".into()),
-            relay: relay.map(Into::into),
-            circuit_id: relay.map(|_| "Eth1/7".into()),
-        }
-    }
+    use crate::discovered::fixture::card;
 
     #[test]
     fn cards_are_listed_with_where_they_are() {
