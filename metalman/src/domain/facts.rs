@@ -70,6 +70,19 @@ pub enum Images {
     Failed(Trouble),
 }
 
+/// What the boot loaders of a machine say of themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootLoaders {
+    /// None of them is revoked.
+    Current,
+    /// At least one is.
+    Revoked,
+    /// At least one does not say which generation it is.
+    NoSbat,
+    /// There are none that firmware could start.
+    NoLoaders,
+}
+
 /// Whether the boot files of a machine can be made from its netboot image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BootFiles {

@@ -11,7 +11,7 @@ use metalman_api::{
 };
 
 use super::{
-    facts::{BootFiles, Power, Reading, Trouble},
+    facts::{BootFiles, BootLoaders, Power, Reading, Trouble},
     health::BmcFacts,
     state::TargetState,
     status::{condition, keep_transition_times},
@@ -35,7 +35,7 @@ pub struct MachineView<'a> {
     /// What another Machine disputes.
     pub conflict: Option<&'a str>,
     /// Whether its boot loaders are above the revocation level, and which they are.
-    pub loaders: Option<(bool, &'a str)>,
+    pub loaders: Option<(BootLoaders, &'a str)>,
     /// Whether its boot files can be made, once that was checked.
     pub boot_files: Option<&'a BootFiles>,
     /// Counters that have been followed.
@@ -165,11 +165,12 @@ fn conditions(view: &MachineView<'_>, generation: Option<i64>, now: Timestamp) -
         now,
         generation,
     ));
-    if let Some((is_current, message)) = view.loaders {
-        let (verdict, reason) = if is_current {
-            ("True", "NotRevoked")
-        } else {
-            ("False", "Revoked")
+    if let Some((loaders, message)) = view.loaders {
+        let (verdict, reason) = match loaders {
+            BootLoaders::Current => ("True", "NotRevoked"),
+            BootLoaders::Revoked => ("False", "Revoked"),
+            BootLoaders::NoSbat => ("Unknown", "NoSbat"),
+            BootLoaders::NoLoaders => ("Unknown", "NoLoaders"),
         };
         conditions.push(condition(
             "BootLoadersCurrent",
@@ -314,6 +315,27 @@ mod tests {
             let since = found.last_transition_time.0.as_second();
             assert_eq!((found.status.as_str(), found.reason.as_str(), since), want);
             assert!(ready.next().is_none());
+        }
+    }
+
+    #[test]
+    fn loaders_that_cannot_be_judged_are_neither_current_nor_revoked() {
+        for (loaders, verdict, reason) in [
+            (BootLoaders::Current, "True", "NotRevoked"),
+            (BootLoaders::Revoked, "False", "Revoked"),
+            (BootLoaders::NoSbat, "Unknown", "NoSbat"),
+            (BootLoaders::NoLoaders, "Unknown", "NoLoaders"),
+        ] {
+            let view = MachineView {
+                loaders: Some((loaders, "shimx64.efi: …")),
+                ..MachineView::default()
+            };
+            let status = machine_status(&view, &MachineStatus::default(), None, at(2));
+            let conditions = status.conditions.iter();
+            let mut found = conditions.filter(|c| c.type_ == "BootLoadersCurrent");
+            let found = found.next().unwrap();
+            assert_eq!((&*found.status, &*found.reason), (verdict, reason));
+            assert!(!found.message.is_empty());
         }
     }
 

@@ -325,7 +325,7 @@ impl Writer {
             conflict: conflict.as_deref(),
             loaders: loaders
                 .as_ref()
-                .map(|verdict| (verdict.is_current, verdict.message.as_str())),
+                .map(|verdict| (verdict.state, verdict.message.as_str())),
             boot_files: boot_files.as_ref(),
             counters: self.followed(machine, shown.operations.unwrap_or_default()),
         };

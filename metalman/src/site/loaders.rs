@@ -15,6 +15,7 @@ use netboot::{
 use tracing::warn;
 
 use super::Site;
+use crate::domain::facts::BootLoaders;
 
 /// Loaders by digest of their image.
 #[derive(Debug, Default)]
@@ -26,10 +27,46 @@ pub struct LoadersSeen {
 /// Whether firmware with current revocations starts a machine's boot loaders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderVerdict {
-    /// None of them is revoked.
-    pub is_current: bool,
-    /// Each loader with its generations, or what is revoked.
+    /// The verdict.
+    pub state: BootLoaders,
+    /// Each loader with its generations, or what is wrong with them.
     pub message: String,
+}
+
+/// The verdict on loaders, and what is to be said of them.
+fn judge(loaders: &Loaders) -> LoaderVerdict {
+    let date = loaders.level().date();
+    let revoked: Vec<String> = loaders
+        .revoked()
+        .iter()
+        .map(|(file, revoked)| format!("{file}: {revoked}"))
+        .collect();
+    let (described, silent): (Vec<_>, Vec<_>) = loaders
+        .files()
+        .map(|(file, _)| (file, loaders.describe(file)))
+        .partition(|(_, words)| words.is_some());
+    let silent: Vec<&str> = silent.into_iter().map(|(file, _)| file).collect();
+    let (state, message) = if !revoked.is_empty() {
+        (BootLoaders::Revoked, revoked.join("; "))
+    } else if !silent.is_empty() {
+        let message = format!(
+            "{}: no SBAT generation inside, so it cannot be held against the revocations; loaders from before \
+             2021 have none and current firmware or shim refuses them: put a current one into the netboot image",
+            silent.join(", ")
+        );
+        (BootLoaders::NoSbat, message)
+    } else if described.is_empty() {
+        let message = "the netboot image has no EFI boot loader (a PE file named *.efi)".to_owned();
+        (BootLoaders::NoLoaders, message)
+    } else {
+        let words = described.iter();
+        let words = words.filter_map(|(file, words)| Some(format!("{file}: {}", words.as_ref()?)));
+        (BootLoaders::Current, words.collect::<Vec<_>>().join("; "))
+    };
+    LoaderVerdict {
+        state,
+        message: format!("{message} (SBAT level {date})"),
+    }
 }
 
 impl LoadersSeen {
@@ -89,25 +126,7 @@ impl Site {
 
     /// What is to be said of the boot loaders of a machine; `None` until its image is there.
     pub fn loader_verdict(&self, machine: &str) -> Option<LoaderVerdict> {
-        let loaders = self.loaders_of(machine)?;
-        let revoked = loaders.revoked();
-        let told: Vec<String> = if revoked.is_empty() {
-            let describe = |(file, _)| Some(format!("{file}: {}", loaders.describe(file)?));
-            loaders.files().filter_map(describe).collect()
-        } else {
-            revoked
-                .iter()
-                .map(|(file, revoked)| format!("{file}: {revoked}"))
-                .collect()
-        };
-        Some(LoaderVerdict {
-            is_current: revoked.is_empty(),
-            message: format!(
-                "{} (SBAT level {})",
-                told.join("; "),
-                loaders.level().date()
-            ),
-        })
+        Some(judge(&*self.loaders_of(machine)?))
     }
 }
 
@@ -116,6 +135,62 @@ mod tests {
     use netboot::images::ImageMetadata;
 
     use super::*;
+
+    /// A PE file, with an `.sbat` section if there is something to say.
+    fn loader(sbat: &str) -> Vec<u8> {
+        let mut file = vec![0; 64];
+        file[..2].copy_from_slice(b"MZ");
+        file[60] = 64;
+        file.extend(b"PE\0\0");
+        let mut coff = [0_u8; 20];
+        coff[2] = u8::from(!sbat.is_empty());
+        file.extend(coff);
+        if !sbat.is_empty() {
+            let mut header = [0_u8; 40];
+            header[..5].copy_from_slice(b".sbat");
+            let length = u32::try_from(sbat.len()).unwrap().to_le_bytes();
+            header[8..12].copy_from_slice(&length);
+            header[16..20].copy_from_slice(&length);
+            let offset = u32::try_from(file.len() + header.len()).unwrap();
+            header[20..24].copy_from_slice(&offset.to_le_bytes());
+            file.extend(header);
+            file.extend(sbat.as_bytes());
+        }
+        file
+    }
+
+    #[test]
+    fn a_loader_that_says_nothing_of_itself_is_not_called_current() {
+        let grub = "sbat,1,SBAT Version,sbat,1,u\ngrub,5,FSF,grub,2.12,u\n";
+        let old = "sbat,1,SBAT Version,sbat,1,u\ngrub,1,FSF,grub,2.04,u\n";
+        for (files, state, says) in [
+            (
+                vec![("grubx64.efi", grub)],
+                BootLoaders::Current,
+                "grub 5 (2.12)",
+            ),
+            (
+                vec![("grubx64.efi", grub), ("shimx64.efi", "")],
+                BootLoaders::NoSbat,
+                "shimx64.efi: no SBAT generation",
+            ),
+            (
+                vec![("grubx64.efi", old), ("shimx64.efi", "")],
+                BootLoaders::Revoked,
+                "grubx64.efi: grub generation 1 is revoked",
+            ),
+            (vec![], BootLoaders::NoLoaders, "has no EFI boot loader"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            for (name, sbat) in files {
+                std::fs::write(folder.path().join(name), loader(sbat)).unwrap();
+            }
+            let loaders = Loaders::of_folder(folder.path(), &Level::default()).unwrap();
+            let verdict = judge(&loaders);
+            assert_eq!(verdict.state, state, "{verdict:?}");
+            assert!(verdict.message.contains(says), "{verdict:?}");
+        }
+    }
 
     #[test]
     fn an_image_is_read_once() {
