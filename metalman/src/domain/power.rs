@@ -272,7 +272,7 @@ pub(super) fn clear_boot(
 ) -> Vec<Action> {
     if facts.boot_override_since(next.stage_since) == Some(BootOverride::None) {
         next.prove("BootOverrideCleared", now, "read back from the BMC");
-        next.enter(then, now, "reading the power state");
+        next.enter(then, now, "waiting for the BMC to tell the power state");
         return Vec::new();
     }
     let trouble = facts.trouble_since(next.stage_since).cloned();

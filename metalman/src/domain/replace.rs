@@ -27,7 +27,7 @@ pub(super) fn step(
             next.enter(
                 Stage::SettingBoot,
                 now,
-                "setting network boot for the next start",
+                "waiting for the BMC to show network boot for the next start",
             );
             next.install_attempts = next.install_attempts.saturating_add(1);
             next.percent = None;
@@ -115,7 +115,9 @@ fn prepare(now: Timestamp, next: &mut TargetState, facts: &Facts, limits: &Limit
                     next.reason.clone_from(&trouble.reason);
                     next.message = format!("{}; will try again", trouble.message);
                 } else {
-                    next.message = "images are ready; reading the BMC".into();
+                    next.reason = "WaitingForBmc".into();
+                    next.message =
+                        "images are ready; waiting for the BMC to tell the power state".into();
                 }
                 return power::read_when_stale(now, facts, limits);
             }
@@ -252,7 +254,7 @@ fn written(now: Timestamp, next: &mut TargetState, at: Timestamp, hash: &str) ->
     next.enter(
         Stage::ClearingBoot,
         now,
-        "image written and verified; removing the boot override",
+        "image written and verified; waiting for the BMC to show no boot override any more",
     );
     next.attempt(now);
     vec![Action::RevokeTokens, Action::ClearBootOverride]

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use metalman_api::operation::{OperationKind, Phase, Stage};
 use serde::{Deserialize, Serialize};
 
+use super::step::Limits;
+
 /// State of one machine inside one operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -88,6 +90,27 @@ pub struct Evidence {
     pub detail: String,
 }
 
+/// What a step waits for: as a reason, and for people.
+fn awaited(stage: Stage) -> (&'static str, &'static str) {
+    match stage {
+        Stage::Preparing => ("FetchingImages", "the images"),
+        Stage::PoweringOff | Stage::WaitingOff => ("WaitingForPower", "power state Off"),
+        Stage::PoweringOn | Stage::WaitingOn => ("WaitingForPower", "power state On"),
+        Stage::SettingBoot => (
+            "WaitingForBootOverride",
+            "the BMC to show network boot for the next start",
+        ),
+        Stage::ClearingBoot => (
+            "WaitingForBootOverride",
+            "the BMC to show no boot override any more",
+        ),
+        Stage::WaitingRepave => ("WaitingForNetboot", "the machine to netboot and install"),
+        Stage::WaitingCloudInit => ("WaitingForCloudInit", "cloud-init to end"),
+        Stage::WaitingBoot => ("WaitingForBoot", "the host to report its new boot"),
+        Stage::WaitingNode => ("WaitingForNode", "the Node to register"),
+    }
+}
+
 impl TargetState {
     /// A target that has not started.
     pub fn new(kind: OperationKind, now: Timestamp) -> Self {
@@ -104,8 +127,9 @@ impl TargetState {
             install_attempts: 0,
             armed_at: None,
             percent: None,
-            reason: "Pending".into(),
-            message: "target recorded".into(),
+            reason: "WaitingForPlace".into(),
+            message: "waiting for a free place: operation.max_concurrent_machines Machines are worked on at one time"
+                .into(),
             machine_generation: None,
             boot_id_before: None,
             input: None,
@@ -125,8 +149,32 @@ impl TargetState {
         self.attempts = 0;
         self.last_attempt_at = None;
         self.deadline = None;
-        self.reason = "InProgress".into();
+        self.reason = awaited(stage).0.into();
         self.message = message.into();
+    }
+
+    /// Goes on after a suspension: says again what is awaited, for as long as a wait of this step
+    /// takes from now on.
+    pub(super) fn resume(&mut self, now: Timestamp, limits: &Limits) {
+        let Some(stage) = self.stage else { return };
+        let (reason, what) = awaited(stage);
+        self.reason = reason.into();
+        self.message = format!("resumed; waiting for {what}");
+        let wait = match stage {
+            Stage::WaitingRepave => limits.netboot,
+            Stage::WaitingBoot => limits.first_boot,
+            Stage::WaitingNode => limits.node,
+            // Their steps set it.
+            Stage::Preparing
+            | Stage::PoweringOff
+            | Stage::WaitingOff
+            | Stage::SettingBoot
+            | Stage::PoweringOn
+            | Stage::WaitingOn
+            | Stage::ClearingBoot
+            | Stage::WaitingCloudInit => return,
+        };
+        self.deadline = now.checked_add(wait).ok();
     }
 
     /// Ends the target with proof.

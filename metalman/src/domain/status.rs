@@ -41,7 +41,7 @@ pub fn operation_status(
         (Phase::Complete, _) => "Succeeded",
         (Phase::Failed, [(_, only)]) => only.reason.as_str(),
         (Phase::Failed, _) => "TargetFailed",
-        (Phase::Pending, [(_, only)]) => only.reason.as_str(),
+        (Phase::Pending | Phase::InProgress, [(_, only)]) => only.reason.as_str(),
         (Phase::InProgress | Phase::Pending, _) => "InProgress",
     };
     let at = completed_at

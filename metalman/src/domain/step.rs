@@ -125,6 +125,9 @@ pub fn step(now: Timestamp, state: &TargetState, facts: &Facts, limits: &Limits)
             actions: Vec::new(),
         };
     }
+    if state.reason == "Suspended" {
+        next.resume(now, limits);
+    }
     let actions = match state.phase {
         Phase::Pending => start(now, &mut next, facts),
         Phase::InProgress => match facts.machine.as_ref() {
@@ -185,14 +188,18 @@ fn start(now: Timestamp, next: &mut TargetState, facts: &Facts) -> Vec<Action> {
             vec![Action::PrepareImages, Action::ReadSystem]
         }
         OperationKind::HostPowerOff => {
-            next.enter(Stage::PoweringOff, now, "reading the power state");
+            next.enter(
+                Stage::PoweringOff,
+                now,
+                "waiting for the BMC to tell the power state",
+            );
             vec![Action::ReadSystem]
         }
         OperationKind::HostPowerOn | OperationKind::HostReboot => {
             next.enter(
                 Stage::ClearingBoot,
                 now,
-                "removing a left-over boot override",
+                "removing a left-over boot override; waiting for the BMC to show none",
             );
             next.attempt(now);
             vec![Action::ClearBootOverride]
