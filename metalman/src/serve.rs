@@ -72,7 +72,7 @@ const WEB_CONNECTIONS: usize = 256;
 /// # Errors
 /// What kept it from starting, or the task that ended it.
 pub async fn run(config: Config) -> Result<()> {
-    let signals = supervisor::signals().context("take over signals")?;
+    let mut signals = supervisor::signals().context("take over signals")?;
     let readiness = Readiness::default();
     let mut metrics = Metrics::new(clock::now(), readiness.clone());
     let mut supervisor = Supervisor::new(config.stop_timeout);
@@ -87,7 +87,8 @@ pub async fn run(config: Config) -> Result<()> {
         address::outbound,
     )?;
     let server = firmware::server(&config, &place)?;
-    let store = database::open(&config.database).await?;
+    let taken = database::take(&config.database, &mut signals, &mut supervisor).await?;
+    let Some(store) = taken else { return Ok(()) };
     let images = open_images(&config).await?;
     images.metrics().register(metrics.registry());
 
@@ -113,10 +114,7 @@ pub async fn run(config: Config) -> Result<()> {
     // The API server, and what is known of the site without it.
     let cluster = cluster::connect(&config, &place, &store, &mut supervisor).await?;
     cluster.register(&mut metrics);
-    let loaded = watch::load(&site, &store).await;
-    loaded.context("load the last known site")?;
-    let built = boot.rebuild(clock::now()).await;
-    built.context("load the install tokens")?;
+    load_site(&site, &store, &boot).await?;
     start_dhcp(&mut supervisor, dhcp, &directory);
 
     let identity = |tls| boot_tls::identity(tls, &cluster.tls);
@@ -163,6 +161,14 @@ pub async fn run(config: Config) -> Result<()> {
     ended?;
     info!("metalman stopped");
     Ok(())
+}
+
+/// Takes in the site and the install tokens as they were known last.
+async fn load_site(site: &Site, store: &Store, boot: &BootView) -> Result<()> {
+    let loaded = watch::load(site, store).await;
+    loaded.context("load the last known site")?;
+    let built = boot.rebuild(clock::now()).await;
+    built.context("load the install tokens")
 }
 
 /// What the boot services see, empty so far.

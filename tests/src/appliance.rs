@@ -98,7 +98,11 @@ impl Appliance {
         Ok(appliance)
     }
 
-    fn new(dir: &Path, database_url: Option<String>, api: Option<PathBuf>) -> Result<Self> {
+    /// One that is not started yet, with the API server of a kubeconfig or one of its own.
+    ///
+    /// # Errors
+    /// When there are no free ports.
+    pub fn new(dir: &Path, database_url: Option<String>, api: Option<PathBuf>) -> Result<Self> {
         // All at once, so that none is found twice.
         let mut held = Vec::new();
         let mut port = || -> Result<u16> {
@@ -261,6 +265,19 @@ impl Appliance {
         let status = tokio::time::timeout(wait::PATIENCE, waiting).await???;
         ensure!(status.success(), "ended with {status}: {}", self.log());
         Ok(())
+    }
+
+    /// Sends it SIGKILL and does not wait; [`Self::kill`] does.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn signal_kill(&self) -> Result<()> {
+        let child = self.child.as_ref().context("it does not run")?;
+        let pid = rustix::process::Pid::from_child(child);
+        Ok(rustix::process::kill_process(
+            pid,
+            rustix::process::Signal::KILL,
+        )?)
     }
 
     /// Ends it with SIGKILL.

@@ -124,6 +124,55 @@ async fn a_change_that_was_broken_off_is_settled_either_way() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_appliance_that_is_killed_during_a_change_finishes_it_by_itself() -> Result<()> {
+    for is_taken in [true, false] {
+        let mut alone = Alone::start("dell").await?;
+        let bmc = alone.vendors.bmc("dell")?;
+        // Long enough for a kill, whatever the BMC does afterwards.
+        bmc.add_fault(Fault {
+            method: Some("PATCH".into()),
+            path: Some("*/Accounts/*".into()),
+            times: Some(1),
+            delay_ms: 600_000,
+            ..Fault::default()
+        });
+        let pending = async || {
+            let values = alone.values().await.ok()?;
+            values.get("password.pending").cloned()
+        };
+        let ask = || alone.vendors.ask(&["set-password", "dell", "--generate"]);
+        let (asked, pending) = std::thread::scope(|scope| {
+            let asked = scope.spawn(ask);
+            let pending = tokio::task::block_in_place(|| {
+                let waited = wait::until("the pending password to be kept", pending);
+                tokio::runtime::Handle::current().block_on(waited)
+            });
+            alone.vendors.rack.appliance.signal_kill()?;
+            let asked = asked.join().map_err(|_| anyhow::anyhow!("it panicked"))?;
+            anyhow::Ok((asked, pending?))
+        })?;
+        ensure!(asked.is_err(), "nobody answered it");
+        alone.vendors.rack.appliance.kill()?;
+        let bmc = alone.vendors.bmc("dell")?;
+        if is_taken {
+            bmc.set_password(&pending);
+        }
+        bmc.clear_sessions();
+        bmc.clear_counters();
+        alone.vendors.rack.appliance.restart().await?;
+        let right = if is_taken { &pending } else { PASSWORD };
+        alone.settles_at(right).await?;
+        alone.vendors.json(&["show", "dell"])?;
+        let counters = alone.vendors.bmc("dell")?.counters();
+        ensure!(
+            counters.logins_refused <= u64::from(!is_taken) && counters.lockouts == 0,
+            "{is_taken}: {counters:?}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_leaves_the_password_that_the_bmc_took() -> Result<()> {
     let alone = Alone::start("dell").await?;
     let bmc = alone.vendors.bmc("dell")?;

@@ -5,7 +5,7 @@ use metalman_api::{
     install::{InstallFailure, InstallPlan, InstallStage},
     operation::{Phase, Stage},
 };
-use metalman_tests::{host::progress, rack::Rack, wait};
+use metalman_tests::{appliance::Appliance, host::progress, rack::Rack, wait};
 use reqwest::StatusCode;
 use serde_json::json;
 
@@ -130,6 +130,36 @@ async fn postgresql_serves_as_well() -> Result<()> {
     rack.ends("replace", Phase::Complete).await?;
     ensure!(rack.power_changes() == (1, 0), "{:?}", rack.bmc.log().power);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_second_appliance_on_a_database_waits_until_the_first_dies() -> Result<()> {
+    let Some(url) = metalman_tests::postgres::fresh_schema("owner").await? else {
+        return Ok(());
+    };
+    let mut rack = Rack::start_on(Some(url.clone())).await?;
+    let dir = tempfile::tempdir()?;
+    let mut second = Appliance::new(dir.path(), Some(url), None)?;
+    second.spawn()?;
+    wait::until("the second to say that it waits", async || {
+        let log = second.log();
+        log.contains("another appliance works on this database")
+            .then_some(())
+    })
+    .await?;
+    ensure!(!second.is_ready().await, "{}", second.log());
+    rack.operate("on", "HostPowerOn", "node-1").await?;
+    rack.ends("on", Phase::Complete).await?;
+    ensure!(!second.is_ready().await, "{}", second.log());
+    rack.appliance.kill()?;
+    wait::until("the second to take over", async || {
+        second.is_ready().await.then_some(())
+    })
+    .await?;
+    rack.client.0 = second.client().await?;
+    rack.operate("off", "HostPowerOff", "node-1").await?;
+    rack.ends("off", Phase::Complete).await?;
+    second.stop().await
 }
 
 #[tokio::test]

@@ -85,6 +85,32 @@ async fn drop_schema(store: &Store, test: &str) {
     store.close().await;
 }
 
+#[tokio::test]
+async fn a_database_has_one_owner_until_that_lets_go_or_dies() {
+    let (own_file, _folder) = sqlite().await;
+    assert!(own_file.own().await.expect("answers").is_some());
+    let Some(store) = postgres("owner").await else {
+        return;
+    };
+    let mut first = store.own().await.expect("answers").expect("nobody has it");
+    assert!(store.own().await.expect("answers").is_none());
+    first.check().await.expect("still ours");
+    first.release().await;
+    let second = store.own().await.expect("answers").expect("it was let go");
+    // As when the process is killed: the connection just ends.
+    drop(second);
+    let third = async {
+        loop {
+            if let Some(third) = store.own().await.expect("answers") {
+                break third;
+            }
+        }
+    };
+    let third = tokio::time::timeout(std::time::Duration::from_secs(20), third);
+    third.await.expect("in time").release().await;
+    drop_schema(&store, "owner").await;
+}
+
 macro_rules! on_both_databases {
     ($($group:ident :: $name:ident),+ $(,)?) => {
         mod on_sqlite {
