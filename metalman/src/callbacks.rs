@@ -35,6 +35,7 @@ pub use plan::Planner;
 
 use crate::{
     clock,
+    kube::current::CurrentMachines,
     site::Site,
     store::{
         BootSighting, ClaimOutcome, EvidenceKind, InstallToken, NewCapability, NewEvidence,
@@ -58,6 +59,8 @@ pub struct Callbacks {
     pub store: Store,
     /// Makes install plans.
     pub planner: Arc<Planner>,
+    /// Machines as they are now.
+    pub current: CurrentMachines,
     /// How agents reach the embedded API; `None` with a cluster.
     pub agents: Option<AgentApi>,
     /// Last report per token, for the timeline.
@@ -117,7 +120,7 @@ async fn claim(
 ) -> Result<Response, Refused> {
     let now = clock::now();
     let known = callbacks.store.install_tokens().find(&token).await?;
-    let machine = known.and_then(|known| callbacks.site.machine(&known.machine));
+    let machine = callbacks.machine_now(known.as_ref()).await?;
     if let Some(machine) = &machine {
         is_from(machine, &peer, &claim.mac)?;
     }
@@ -355,6 +358,28 @@ impl Callbacks {
             self.site.poke_machine(machine);
         }
         Ok(())
+    }
+
+    /// The Machine an installer works for. It says which disk is written, so that it is read as it
+    /// is now; an installer asks again while that cannot be done.
+    async fn machine_now(
+        &self,
+        token: Option<&InstallToken>,
+    ) -> Result<Option<Arc<Machine>>, Refused> {
+        let Some(name) = token.map(|token| token.machine.as_str()) else {
+            return Ok(None);
+        };
+        self.current.read(name).await.map_err(|trouble| {
+            let message = format!(
+                "waiting for the API server: Machine {name} cannot be read as of now: {}",
+                trouble.message
+            );
+            Refused(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "WaitingForApiServer",
+                message,
+            )
+        })
     }
 
     /// Name of the operation a token was minted for.

@@ -48,6 +48,7 @@ use crate::{
     driver::{Driver, DriverMemory, ImageJobs, ImageParts},
     health::{self, Metrics, Readiness},
     kube::{
+        current::CurrentMachines,
         foreign::{Alarm, AlarmTask},
         secrets::Secrets,
         watch,
@@ -247,6 +248,10 @@ impl Parts {
         supervisor.start("foreign DHCP servers", told);
     }
 
+    fn current_machines(&self) -> CurrentMachines {
+        CurrentMachines::new(self.client.clone(), self.site.clone())
+    }
+
     /// TFTP and HTTP for firmware and hosts.
     fn start_boot_services(
         &self,
@@ -274,6 +279,7 @@ impl Parts {
             site: self.site.clone(),
             store: self.store.clone(),
             planner: Arc::new(planner),
+            current: self.current_machines(),
             agents: self.agents.clone(),
             last: Arc::default(),
         });
@@ -340,6 +346,7 @@ impl Parts {
         supervisor.start("BMC rounds", rounds.run(supervisor.stop_token()));
         let driver = Driver {
             site: self.site.clone(),
+            current: self.current_machines(),
             store: self.store.clone(),
             bmcs: desk,
             images: ImageJobs::new(parts),

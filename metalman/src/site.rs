@@ -7,6 +7,7 @@ mod boot;
 mod boot_files;
 mod boot_record;
 mod changes;
+mod current;
 mod loaders;
 mod machines;
 mod read;
@@ -33,7 +34,11 @@ pub use loaders::{LoaderVerdict, LoadersSeen};
 pub use machines::{KeptMachine, NetbootWish};
 pub use read::{BmcReading, MachineMemory};
 
-use crate::{bmc::Vitals, domain::facts::NodeSeen, packed::Packer};
+use crate::{
+    bmc::Vitals,
+    domain::{facts::NodeSeen, waits::Wait},
+    packed::Packer,
+};
 
 /// The site view.
 #[derive(Debug)]
@@ -54,6 +59,10 @@ struct View {
     operations: BTreeMap<String, Arc<MachineOperation>>,
     nodes: BTreeMap<String, SiteNode>,
     memory: HashMap<String, MachineMemory>,
+    /// Versions of Machines that were read beside their watch, which has not come so far.
+    newest: HashMap<Box<str>, u64>,
+    /// By uid of the operation.
+    waits: HashMap<String, Wait>,
     synced: bool,
 }
 
@@ -156,9 +165,7 @@ impl Site {
     /// Takes in a Machine that was packed here.
     pub fn apply_kept(&self, machine: Arc<KeptMachine>) {
         let name = machine.name.clone();
-        self.write(Change::Machine(&name.clone()), |view| {
-            view.machines.insert(name, machine)
-        });
+        self.write_if(Change::Machine(&name), |view| view.take(machine));
     }
 
     /// Forgets a Machine.
@@ -177,7 +184,11 @@ impl Site {
 
     /// Forgets an operation.
     pub fn remove_operation(&self, name: &str) {
-        self.write(Change::Operation(name), |view| view.operations.remove(name));
+        self.write(Change::Operation(name), |view| {
+            let gone = view.operations.remove(name);
+            let uid = gone.as_ref().and_then(|gone| gone.metadata.uid.as_ref());
+            uid.and_then(|uid| view.waits.remove(uid))
+        });
     }
 
     /// Takes in a Node. Most of its updates say nothing that matters here, and are not told.

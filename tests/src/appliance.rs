@@ -129,6 +129,13 @@ impl Appliance {
         })
     }
 
+    /// With more arguments of `serve`, from the next start on.
+    #[must_use]
+    pub fn with_arguments(mut self, arguments: Vec<String>) -> Self {
+        self.arguments = arguments;
+        self
+    }
+
     /// Starts it again after [`Self::kill`], with the same state and ports.
     ///
     /// # Errors

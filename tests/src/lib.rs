@@ -9,6 +9,7 @@ pub mod dhcp;
 pub mod host;
 pub mod image;
 pub mod postgres;
+pub mod proxy;
 pub mod rack;
 pub mod registry;
 pub mod vendors;

@@ -83,6 +83,30 @@ impl Rack {
     pub async fn start_with(database_url: Option<String>, arguments: Vec<String>) -> Result<Self> {
         crate::install_crypto_provider();
         let dir = TempDir::new()?;
+        let appliance = Appliance::start_with(dir.path(), database_url, arguments).await?;
+        let client = appliance.client().await?;
+        Self::around(dir, appliance, client).await
+    }
+
+    /// The same with an API server that runs already: the appliance reaches it by its kubeconfig, the
+    /// test by `client`.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn start_at(
+        kubeconfig: PathBuf,
+        client: Client,
+        arguments: Vec<String>,
+    ) -> Result<Self> {
+        crate::install_crypto_provider();
+        let dir = TempDir::new()?;
+        let appliance = Appliance::new(dir.path(), None, Some(kubeconfig))?;
+        let mut appliance = appliance.with_arguments(arguments);
+        appliance.restart().await?;
+        Self::around(dir, appliance, client).await
+    }
+
+    async fn around(dir: TempDir, appliance: Appliance, client: Client) -> Result<Self> {
         image::write_layout(&dir.path().join("netboot"), &BOOT_FILES)?;
         image::write_layout(&dir.path().join("host"), &[("disk/disk.img", DISK)])?;
         let mut bmc = BmcConfig::memory("node-1", PASSWORD);
@@ -95,11 +119,9 @@ impl Rack {
         })
         .await?;
         let (address, bmc) = simulator.bmcs().first().cloned().context("one BMC")?;
-        let appliance = Appliance::start_with(dir.path(), database_url, arguments).await?;
-        let client = ClientDebug(appliance.client().await?);
         let rack = Self {
             appliance,
-            client,
+            client: ClientDebug(client),
             bmc,
             bmc_url: format!("https://{address}"),
             _simulator: simulator,

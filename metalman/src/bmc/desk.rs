@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use metalman_api::machine::Machine;
+use metalman_api::machine::{Machine, PasswordRef};
 use redfish::Fingerprint;
 use tracing::warn;
 
@@ -35,13 +35,7 @@ impl BmcDesk {
     /// Makes a call for somebody who waits for it; gives back the trouble, if any.
     pub async fn call(&self, machine: &str, call: &Call) -> Option<Trouble> {
         let machine_object = self.site.machine(machine)?;
-        let outcome = match self.access(&machine_object, Freshness::Now).await {
-            Ok(access) => {
-                let outcome = self.bmcs.call(&access, call).await;
-                outcome.map_err(|trouble| with_command(trouble, machine, &access))
-            }
-            Err(trouble) => Err(trouble),
-        };
+        let outcome = self.call_newest(&machine_object, call).await;
         self.remember(machine, outcome)
     }
 
@@ -71,9 +65,31 @@ impl BmcDesk {
     /// # Errors
     /// A [`Trouble`] with object and cure; `MachineNotFound` when this site has no such machine.
     pub async fn ask<E: Errand>(&self, machine: &str, errand: &E) -> Result<E::Answer, Trouble> {
-        let access = self.access_of(machine).await?;
-        let outcome = self.bmcs.call(&access, errand).await;
-        outcome.map_err(|trouble| with_command(trouble, machine, &access))
+        let object = self.owned(machine)?;
+        self.call_newest(&object, errand).await
+    }
+
+    /// Does an errand; where the password is refused, once more with the one that is in the Secret by
+    /// then, of which a watch may not have told yet.
+    async fn call_newest<E: Errand>(
+        &self,
+        machine: &Machine,
+        errand: &E,
+    ) -> Result<E::Answer, Trouble> {
+        let access = self.access(machine, Freshness::Now).await?;
+        let mut outcome = self.bmcs.call(&access, errand).await;
+        let is_refused = |t: &Trouble| t.reason == "Unauthorized";
+        if outcome.as_ref().err().is_some_and(is_refused)
+            && let Some(reference) = password_ref(machine)
+            && (self.secrets)
+                .has_changed(&reference.namespace, &reference.name)
+                .await
+        {
+            let access = self.access(machine, Freshness::Now).await?;
+            outcome = self.bmcs.call(&access, errand).await;
+        }
+        let name = machine.metadata.name.as_deref().unwrap_or_default();
+        outcome.map_err(|trouble| with_command(trouble, name, &access))
     }
 
     /// Does an errand in passing, for the rounds.
@@ -114,7 +130,12 @@ impl BmcDesk {
     }
 
     async fn access_of(&self, machine: &str) -> Result<BmcAccess, Trouble> {
-        let object = self.site.owned_machine(machine).ok_or_else(|| Trouble {
+        let object = self.owned(machine)?;
+        self.access(&object, Freshness::Now).await
+    }
+
+    fn owned(&self, machine: &str) -> Result<Arc<Machine>, Trouble> {
+        self.site.owned_machine(machine).ok_or_else(|| Trouble {
             reason: "MachineNotFound".into(),
             message: format!(
                 "site {:?} has no Machine {machine}; `kubectl get machines` lists them",
@@ -122,8 +143,7 @@ impl BmcDesk {
             ),
             transient: false,
             at: (self.clock)(),
-        })?;
-        self.access(&object, Freshness::Now).await
+        })
     }
 
     /// Everything there is to say about a machine's BMC, in three turns.
@@ -182,6 +202,11 @@ impl BmcDesk {
         }
         self.access_with(machine, credential.password, credential.version)
     }
+}
+
+fn password_ref(machine: &Machine) -> Option<&PasswordRef> {
+    let redfish = machine.spec.pxe.as_ref()?.redfish.as_ref()?;
+    Some(&redfish.password_ref)
 }
 
 /// Says which command accepts a certificate that changed; nobody else may.

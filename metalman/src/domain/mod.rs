@@ -16,6 +16,7 @@ pub mod state;
 pub mod status;
 pub mod step;
 pub mod targets;
+pub mod waits;
 
 pub use facts::Facts;
 pub use state::TargetState;

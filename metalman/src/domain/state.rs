@@ -141,6 +141,11 @@ impl TargetState {
         }
     }
 
+    /// Whether it is past the point up to which it works with the Machine as it finds it.
+    pub fn has_begun(&self) -> bool {
+        self.started_at.is_some() && self.stage != Some(Stage::Preparing)
+    }
+
     /// Enters a step: attempts and deadline start afresh.
     pub(super) fn enter(&mut self, stage: Stage, now: Timestamp, message: impl Into<String>) {
         self.phase = Phase::InProgress;

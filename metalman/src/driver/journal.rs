@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use crate::{site::Changed, store::Target};
+use crate::{domain::conflicts::Turn, site::Changed, store::Target};
 
 /// Operation uid and machine.
 pub(super) type Key = (String, String);
@@ -147,6 +147,16 @@ impl Journal {
         self.open.values().map(|open| &open.row)
     }
 
+    /// All unfinished targets, with whether a step of one was taken or may be taken right now.
+    pub(super) fn turns(&self) -> impl Iterator<Item = (&Target, Turn)> {
+        self.open.values().map(|open| {
+            let started = open.row.state.get("startedAt");
+            let has_begun = started.is_some_and(|at| !at.is_null()) || open.task != Task::None;
+            let turn = if has_begun { Turn::Begun } else { Turn::Waits };
+            (&open.row, turn)
+        })
+    }
+
     /// When the next target wants to be looked at; those a task works on, or that wait for a free
     /// place, come back by themselves.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
@@ -160,9 +170,11 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use metalman_api::operation::OperationKind;
     use serde_json::json;
 
     use super::*;
+    use crate::domain::TargetState;
 
     fn row(uid: &str, machine: &str, finished: bool) -> Target {
         Target {
@@ -230,6 +242,33 @@ mod tests {
                 "{changed:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_target_has_begun_when_a_task_works_on_it_or_its_state_says_so() {
+        let turn = |journal: &Journal| journal.turns().map(|(_, turn)| turn).next().unwrap();
+        let mut journal = resting(true);
+        assert_eq!(turn(&journal), Turn::Waits);
+        let n1 = key("u", "n1");
+        journal.begin(&n1, 1).unwrap();
+        assert_eq!(turn(&journal), Turn::Begun);
+        journal.end(&n1, at(10), true);
+        assert_eq!(turn(&journal), Turn::Waits);
+        let mut state = TargetState::new(OperationKind::HostReboot, at(0));
+        let mut put = |state: &TargetState| {
+            let state = serde_json::to_value(state).unwrap();
+            journal.put(
+                &n1,
+                Target {
+                    state,
+                    ..row("u", "n1", false)
+                },
+            );
+            turn(&journal)
+        };
+        assert_eq!(put(&state), Turn::Waits);
+        state.started_at = Some(at(1));
+        assert_eq!(put(&state), Turn::Begun);
     }
 
     #[test]

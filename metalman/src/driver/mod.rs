@@ -10,6 +10,7 @@ mod gather;
 mod images;
 mod journal;
 mod order;
+mod reads;
 mod record;
 mod sightings;
 mod target;
@@ -29,12 +30,14 @@ use tracing::{error, info, warn};
 
 pub use images::{ImageJobs, ImageParts};
 use journal::{Journal, Key};
+use reads::Reads;
 pub(crate) use target::random_word;
 
 use crate::{
     bmc::BmcDesk,
     clock,
     domain::{Limits, conflicts::Order},
+    kube::current::CurrentMachines,
     site::{BootView, Changed, Site},
     store::{ActionOutcome, FinishedAction, Store, StoreError, Target},
     supervisor::chain,
@@ -48,6 +51,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Driver {
     /// Site view.
     pub site: Arc<Site>,
+    /// Machines as they are now.
+    pub current: CurrentMachines,
     /// Journal.
     pub store: Store,
     /// BMCs.
@@ -72,6 +77,7 @@ pub struct DriverMemory {
     journal: Arc<Mutex<Journal>>,
     /// Operations that mean no machine of ours, or none that exists, so far.
     unrecorded: Arc<Mutex<HashSet<String>>>,
+    reads: Reads,
     /// Told when a target's task ends.
     ended: Arc<Notify>,
 }

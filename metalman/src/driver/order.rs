@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use metalman_api::operation::MachineOperation;
 
 use super::{Driver, journal::Journal};
-use crate::domain::conflicts::{self, Order};
+use crate::domain::conflicts::{self, Order, Turn};
 
 impl Driver {
     /// All unfinished targets in the order in which they may go.
     pub(super) fn order(&self, journal: &Journal) -> Order {
         let mut order = Order::default();
-        for target in journal.open() {
+        for (target, turn) in journal.turns() {
             let operation = self.site.operation(&target.operation_name);
             let same = operation.filter(|found| {
                 found.metadata.uid.as_deref() == Some(target.operation_uid.as_str())
@@ -18,8 +18,20 @@ impl Driver {
             // One whose object is gone takes no further step.
             if let Some(operation) = same {
                 let keys = self.keys(&target.machine);
-                order.add(&target.operation_name, created_at(&operation), keys);
+                let created_at = created_at(&operation);
+                order.add(&target.operation_name, created_at, turn, keys);
             }
+        }
+        // Those whose Machines are being read keep their place.
+        for operation in self.unread() {
+            let Some(name) = &operation.metadata.name else {
+                continue;
+            };
+            let keys = match &operation.spec.machine_ref {
+                Some(machine) => self.keys(machine),
+                None => vec![conflicts::ANY_MACHINE.to_owned()],
+            };
+            order.add(name, created_at(&operation), Turn::Waits, keys);
         }
         order
     }

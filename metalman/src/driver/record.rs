@@ -1,6 +1,9 @@
 //! The begin of targets, and their end when the operation's object is deleted.
 
-use std::{collections::HashSet, sync::PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use metalman_api::operation::{MachineOperation, Phase};
@@ -12,6 +15,7 @@ use crate::{
     domain::{
         TargetState,
         targets::{self, Targets},
+        waits::Wait,
     },
     site::Changed,
     store::{CommitTarget, NewTimelineEntry, StoreError, Target, TimelineSource, TokenChange},
@@ -48,8 +52,15 @@ impl Driver {
             if !operation.spec.operation_kind.is_host() || self.journal().knows(uid) {
                 continue;
             }
+            if self.memory.reads.is_asked(uid) {
+                left.insert(name.clone());
+                continue;
+            }
             match self.record(&operation, name, uid, now).await {
-                Ok(true) => {}
+                Ok(true) => {
+                    self.memory.reads.forget(uid);
+                    self.site.set_wait(name, uid, None);
+                }
                 Ok(false) => {
                     left.insert(name.clone());
                 }
@@ -58,6 +69,9 @@ impl Driver {
                     result = Err(error);
                 }
             }
+        }
+        if left.is_empty() {
+            self.memory.reads.clear();
         }
         *self
             .memory
@@ -70,22 +84,43 @@ impl Driver {
     /// `false` while it is not clear, or not our business, what the operation means.
     async fn record(
         &self,
-        operation: &MachineOperation,
+        operation: &Arc<MachineOperation>,
         name: &str,
         uid: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        let is_foreign = self.is_foreign(&operation.spec);
+        // One that nobody has worked on is not looked up before its Machines are read.
+        let is_fresh = operation.status.is_none() && !is_foreign;
+        if is_fresh && self.machines_now(operation, (name, uid), now).is_none() {
+            return Ok(false);
+        }
         let rows = self.store.targets().of_operation(uid).await?;
-        if !rows.is_empty() {
+        if !rows.is_empty() && rows.iter().all(|row| row.finished || has_begun(row)) {
             self.journal().record(uid, rows);
             return Ok(true);
         }
         let phase = operation.status.as_ref().and_then(|status| status.phase);
-        if phase.unwrap_or_default().is_terminal() {
+        if rows.is_empty() && phase.unwrap_or_default().is_terminal() {
             self.journal().record(uid, []);
             return Ok(true);
         }
-        let Some(states) = self.first_states(operation, now) else {
+        if rows.is_empty() && is_foreign {
+            // It may have been thought ours while its Machine was not there.
+            self.site.set_wait(name, uid, None);
+            return Ok(false);
+        }
+        let Some(found) = self.machines_now(operation, (name, uid), now) else {
+            // What has begun goes on with what it was begun with.
+            self.journal().adopt(rows.into_iter().filter(has_begun));
+            return Ok(false);
+        };
+        if !rows.is_empty() {
+            self.journal().record(uid, rows);
+            return Ok(true);
+        }
+        let Some(states) = self.first_states(operation, &found, now) else {
+            self.tell_missing(operation, (name, uid), now);
             return Ok(false);
         };
         let kind = operation.spec.operation_kind.as_str();
@@ -122,6 +157,7 @@ impl Driver {
     fn first_states(
         &self,
         operation: &MachineOperation,
+        found: &[String],
         now: Timestamp,
     ) -> Option<Vec<(String, TargetState)>> {
         let kind = operation.spec.operation_kind;
@@ -134,10 +170,13 @@ impl Driver {
             state
         };
         let machines = match &operation.spec.machine_ref {
-            Some(name) => self.site.kept(name).into_iter().collect(),
-            None => self.site.machines(),
+            Some(name) => self.site.machine(name).into_iter().collect::<Vec<_>>(),
+            None => {
+                let found = found.iter().filter_map(|name| self.site.machine(name));
+                found.collect()
+            }
         };
-        let machines = machines.iter().filter_map(|kept| kept.machine());
+        let machines = machines.into_iter();
         match targets::resolve(self.site.name(), &operation.spec, machines) {
             Targets::NotOurs => None,
             Targets::Machines(names) => Some(
@@ -161,6 +200,22 @@ impl Driver {
         }
     }
 
+    /// Says that an operation of ours, perhaps, waits for its Machine to be created.
+    fn tell_missing(
+        &self,
+        operation: &MachineOperation,
+        (name, uid): (&str, &str),
+        now: Timestamp,
+    ) {
+        let missing = operation.spec.machine_ref.as_deref();
+        let missing = missing.filter(|machine| self.site.kept(machine).is_none());
+        let wait = missing.map(|machine| {
+            let until = created_at(operation).checked_add(MACHINE_GRACE);
+            Wait::machine(machine, until.unwrap_or(now), now)
+        });
+        self.site.set_wait(name, uid, wait);
+    }
+
     /// An operation whose object was deleted takes no further step; its install tokens end.
     pub(super) async fn cancel_deleted(
         &self,
@@ -170,7 +225,8 @@ impl Driver {
         if changed.all {
             // Also those that were deleted while this process was not there to see it.
             let rows = self.store.targets().unfinished().await?;
-            self.journal().adopt(rows);
+            let gone = rows.into_iter().filter(|row| !self.has_object(row));
+            self.journal().adopt(gone);
         }
         let gone: Vec<Key> = {
             let journal = self.journal();
@@ -238,4 +294,10 @@ impl Driver {
             ..row
         })
     }
+}
+
+/// Whether a target is past the point up to which it works with the Machine as it finds it.
+fn has_begun(row: &Target) -> bool {
+    let state = serde_json::from_value::<TargetState>(row.state.clone());
+    state.is_ok_and(|state| state.has_begun())
 }

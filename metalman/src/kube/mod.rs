@@ -2,6 +2,7 @@
 //!
 //! Invariant: the same code speaks to a cluster and to the embedded API.
 
+pub mod current;
 pub mod events;
 pub mod foreign;
 mod merge;

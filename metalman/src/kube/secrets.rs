@@ -26,6 +26,9 @@ use crate::{clock, domain::facts::Trouble, supervisor::chain};
 /// For how long an answer is recent when Secrets are not watched.
 const RECENT: SignedDuration = SignedDuration::from_secs(60);
 
+/// Pause before a Secret whose content was refused is asked for again.
+const REREAD_PAUSE: SignedDuration = SignedDuration::from_secs(5);
+
 /// How old an answer may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
@@ -184,6 +187,25 @@ impl Secrets {
                 trouble("SecretUnreadable", message, true)
             }),
         }
+    }
+
+    /// Asks the API for a Secret whose content was refused: a watch may be behind it. `true` when
+    /// there is another version now.
+    pub async fn has_changed(&self, namespace: &str, name: &str) -> bool {
+        let before = {
+            let mut known = self.known();
+            if !known.may_ask(namespace, name, clock::now(), REREAD_PAUSE) {
+                return false;
+            }
+            known.version(namespace, name)
+        };
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let Ok(Some(secret)) = api.get_opt(name).await else {
+            return false;
+        };
+        let has_changed = before != secret.metadata.resource_version;
+        self.known().put(namespace, clock::now(), secret);
+        has_changed
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -85,6 +85,10 @@ trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + S
     }
     fn apply(kept: Self::Kept, site: &Site);
     fn remove(name: &str, site: &Site);
+    /// As [`Self::remove`], for a deletion that the watch tells of.
+    fn delete(gone: &Self, site: &Site) {
+        Self::remove(&gone.name_any(), site);
+    }
     fn names(site: &Site) -> Vec<String>;
 }
 
@@ -118,6 +122,11 @@ impl Watched for Machine {
 
     fn remove(name: &str, site: &Site) {
         site.remove_machine(name);
+    }
+
+    fn delete(gone: &Self, site: &Site) {
+        let version = gone.resource_version().unwrap_or_default();
+        site.delete_machine(&gone.name_any(), &version);
     }
 
     fn names(site: &Site) -> Vec<String> {
@@ -286,9 +295,8 @@ async fn watch<T>(
                     }
                 }
                 Ok(watcher::Event::Delete(object)) => {
-                    let name = object.name_any();
-                    T::remove(&name, site);
-                    unkept.add(name, None);
+                    T::delete(&object, site);
+                    unkept.add(object.name_any(), None);
                 }
                 Err(error) => {
                     warn!(kind = T::KIND, error = %chain(&error), "watch broke, will go on");

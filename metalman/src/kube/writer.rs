@@ -29,6 +29,7 @@ use crate::{
         TargetState, counters,
         machine_status::{MachineView, machine_status},
         status::operation_status,
+        waits,
     },
     site::{Changed, Site},
     store::{RecordedBoot, Store, StoreError},
@@ -266,22 +267,25 @@ impl Writer {
         let (Some(uid), Some(name)) = (&operation.metadata.uid, &operation.metadata.name) else {
             return;
         };
-        let Some(targets) = self.targets.get(uid) else {
-            return;
+        let wait = self.site.wait_of(uid);
+        let states = match (self.targets.get(uid), &wait) {
+            (Some(targets), _) => &targets.states[..],
+            (None, Some(_)) => &[],
+            (None, None) => return,
         };
         let shown = operation.status.clone().unwrap_or_default();
-        let wanted = operation_status(
-            &targets.states,
-            &shown.conditions,
-            operation.metadata.generation,
-        );
-        for (machine, state) in &targets.states {
+        let generation = operation.metadata.generation;
+        let mut wanted = operation_status(states, &shown.conditions, generation);
+        if let Some(wait) = &wait {
+            waits::show(wait, &mut wanted, &shown, generation);
+        }
+        for (machine, state) in states {
             let place = place(state);
             let key = format!("{uid}/{machine}");
             // After a restart the stage already shown has been told before.
             let known = self.told.contains_key(&key) || shown.targets.is_empty();
             let before = self.told.insert(key, place.clone());
-            let is_told = targets.states.len() <= TOLD_STEP_BY_STEP || state.phase.is_terminal();
+            let is_told = states.len() <= TOLD_STEP_BY_STEP || state.phase.is_terminal();
             if state.phase != Phase::Pending && known && is_told && before.as_ref() != Some(&place)
             {
                 plan.tellings

@@ -130,8 +130,25 @@ impl ImageJobs {
         Ok(image)
     }
 
-    /// Obtains an image.
+    /// Obtains an image; where that is refused, once more with the pull Secret as it is by then, of
+    /// which a watch may not have told yet.
     pub(super) async fn obtain(
+        &self,
+        wanted: &Wanted,
+        progress: ProgressSink,
+    ) -> Result<Arc<UnpackedImage>, Trouble> {
+        let outcome = self.obtain_once(wanted, progress.clone()).await;
+        match (&outcome, &wanted.secret) {
+            (Err(trouble), Some(SecretRef { name, namespace }))
+                if !trouble.transient && self.parts.secrets.has_changed(namespace, name).await =>
+            {
+                self.obtain_once(wanted, progress).await
+            }
+            _ => outcome,
+        }
+    }
+
+    async fn obtain_once(
         &self,
         wanted: &Wanted,
         progress: ProgressSink,

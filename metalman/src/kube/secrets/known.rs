@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 
 /// See the module.
@@ -14,6 +14,8 @@ pub(super) struct Known {
     secrets: HashMap<String, (Timestamp, Secret)>,
     /// Namespaces that were asked for, and how their watches are.
     namespaces: HashMap<String, Watch>,
+    /// When those whose content was refused were last asked for, by `namespace/name`.
+    asked: HashMap<String, Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,29 @@ impl Known {
         self.secrets.get(&full(namespace, name))
     }
 
+    /// Its version as it was read last.
+    pub(super) fn version(&self, namespace: &str, name: &str) -> Option<String> {
+        let (_, secret) = self.last(namespace, name)?;
+        secret.metadata.resource_version.clone()
+    }
+
+    /// Whether a Secret was not asked for within `pause`; from now on it was.
+    pub(super) fn may_ask(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        now: Timestamp,
+        pause: SignedDuration,
+    ) -> bool {
+        let name = full(namespace, name);
+        let last = self.asked.get(&name);
+        let may = last.is_none_or(|last| now.duration_since(*last) >= pause);
+        if may {
+            self.asked.insert(name, now);
+        }
+        may
+    }
+
     /// The watch of a namespace has listed it.
     pub(super) fn replace(&mut self, namespace: &str, now: Timestamp, secrets: Vec<Secret>) {
         let prefix = full(namespace, "");
@@ -70,12 +95,17 @@ impl Known {
         self.namespaces.insert(namespace.to_owned(), Watch::Up);
     }
 
-    /// A Secret was read, or has changed.
+    /// A Secret was read, or has changed. A watch that is late brings what is older than known.
     pub(super) fn put(&mut self, namespace: &str, now: Timestamp, mut secret: Secret) {
         // Neither is looked at, and the annotations of `kubectl apply` repeat the content.
         secret.metadata.managed_fields = None;
         secret.metadata.annotations = None;
         let name = secret.metadata.name.clone().unwrap_or_default();
+        let number = |version: Option<String>| version?.parse::<u64>().ok();
+        let known = number(self.version(namespace, &name));
+        if known.is_some() && number(secret.metadata.resource_version.clone()) < known {
+            return;
+        }
         self.secrets.insert(full(namespace, &name), (now, secret));
     }
 
@@ -127,6 +157,24 @@ mod tests {
         assert_eq!(version(known.current("a", "x")), None);
         let last = known.last("a", "x").map(|(_, secret)| secret);
         assert_eq!(version(last), Some("3"), "kept while the API is away");
+    }
+
+    #[test]
+    fn a_late_watch_does_not_bring_back_what_was_replaced() {
+        let mut known = Known::default();
+        known.replace("a", NOW, vec![secret("x", "9")]);
+        known.put("a", NOW, secret("x", "12"));
+        known.put("a", NOW, secret("x", "10"));
+        assert_eq!(version(known.current("a", "x")), Some("12"));
+        // A list is the whole, also of an API server that was put back.
+        known.replace("a", NOW, vec![secret("x", "3")]);
+        assert_eq!(version(known.current("a", "x")), Some("3"));
+        let (at, pause) = (
+            Timestamp::from_second(5).unwrap(),
+            SignedDuration::from_secs(5),
+        );
+        assert!(known.may_ask("a", "x", NOW, pause) && !known.may_ask("a", "x", NOW, pause));
+        assert!(known.may_ask("a", "x", at, pause));
     }
 
     #[test]
