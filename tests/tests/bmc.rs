@@ -32,15 +32,6 @@ fn timeouts() -> Timeouts {
     }
 }
 
-thread_local! {
-    /// Minutes that have passed for a test besides those that have.
-    static LATER: std::cell::Cell<i64> = const { std::cell::Cell::new(0) };
-}
-
-fn now() -> jiff::Timestamp {
-    clock::now() + jiff::SignedDuration::from_mins(LATER.get())
-}
-
 /// The trouble of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Row {
@@ -157,7 +148,7 @@ impl Rig {
             running,
             bmc,
             address,
-            bmcs: Bmcs::new(store, 16, now).with_timeouts(timeouts()),
+            bmcs: Bmcs::new(store, 16, clock::now).with_timeouts(timeouts()),
             access,
             _folder: folder,
         })
@@ -423,32 +414,4 @@ async fn trouble_while_power_is_turned_on() -> Result<()> {
 #[tokio::test]
 async fn the_table_has_eighty_cells() {
     assert_eq!(ROWS.len() * COLUMNS.len(), 80);
-}
-
-#[tokio::test]
-async fn a_password_that_came_before_the_bmc_was_changed_is_tried_once_more() -> Result<()> {
-    let rig = Rig::new().await?;
-    let refused = |rig: &Rig| rig.bmc.counters().logins_refused;
-    // The Secret is changed, the appliance starts, and the BMC is not changed yet.
-    rig.bmc.set_password("another");
-    let told = rig.call(&Call::Read).await?;
-    ensure!(told.is_err_and(|t| t.reason == "Unauthorized"));
-    rig.bmc.set_password("right");
-    LATER.set(14);
-    let told = rig.call(&Call::Read).await?;
-    ensure!(told.is_err_and(|t| t.message.contains("15 minutes")));
-    ensure!(refused(&rig) == 1, "it is left alone");
-    LATER.set(16);
-    ensure!(rig.call(&Call::Read).await?.is_ok());
-
-    // One that stays wrong costs two logins, however long it stays.
-    let rig = Rig::new().await?;
-    rig.bmc.set_password("another");
-    for minute in [0, 5, 16, 20, 60, 600] {
-        LATER.set(minute);
-        ensure!(rig.call(&Call::Read).await?.is_err());
-    }
-    ensure!(refused(&rig) == 2, "{}", refused(&rig));
-    ensure!(rig.bmc.counters().lockouts == 0);
-    Ok(())
 }

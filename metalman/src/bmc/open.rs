@@ -1,11 +1,10 @@
 //! The one session of a BMC: begun when first needed, kept, begun anew when its account changes.
 //!
-//! Invariant: a password version that this BMC has refused reaches a client once more, after a pause,
-//! and then never.
+//! Invariant: a password version that this BMC has refused never reaches a client.
 
 use std::collections::HashMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use redfish::{Client, ClientConfig, Fingerprint, Timeouts, TlsTrust};
 use tracing::{debug, info};
 use url::Url;
@@ -17,18 +16,9 @@ use super::{
 };
 use crate::{
     domain::facts::Trouble,
-    store::{BmcPin, Refusal, RefusedCredential, Store, StoreError},
+    store::{BmcPin, RefusedCredential, Store, StoreError},
     supervisor::chain,
 };
-
-/// A version that was refused is tried once more after this long: the Secret may have been changed
-/// before the BMC was. BMCs count failed logins over minutes and lock after three or more.
-const AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(15);
-
-/// Whether a version that was refused may be tried: two tries are all it gets.
-fn may_try_again(refusal: Refusal, now: Timestamp) -> bool {
-    !refusal.is_repeated && now.duration_since(refusal.at) >= AGAIN_AFTER
-}
 
 /// A client and what it was made from. All systems behind one address share its session.
 #[derive(Debug)]
@@ -189,13 +179,11 @@ impl Account<'_> {
 
     async fn is_refused(&self) -> Result<bool, Trouble> {
         let secret = &self.access.secret;
-        let refusal = self
-            .store
+        self.store
             .bmc()
-            .refusal(self.address, &secret.uid, &secret.resource_version)
+            .is_refused(self.address, &secret.uid, &secret.resource_version)
             .await
-            .map_err(|error| self.database(&error))?;
-        Ok(refusal.is_some_and(|refusal| !may_try_again(refusal, self.now)))
+            .map_err(|error| self.database(&error))
     }
 
     /// Remembers that the BMC refused this version of the password.
@@ -272,29 +260,6 @@ impl Account<'_> {
                 );
                 Ok(TlsTrust::FirstUse)
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refused_version_is_tried_once_more_and_only_after_a_while() {
-        let at = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
-        for (is_repeated, minute, may) in [
-            (false, 0, false),
-            (false, 14, false),
-            (false, 15, true),
-            (true, 15, false),
-            (true, 60 * 24 * 365, false),
-        ] {
-            let refusal = Refusal {
-                at: at(0),
-                is_repeated,
-            };
-            assert_eq!(may_try_again(refusal, at(minute)), may, "{minute} min");
         }
     }
 }

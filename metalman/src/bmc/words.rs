@@ -7,7 +7,7 @@ use crate::domain::facts::Trouble;
 
 pub(super) fn unauthorized(address: &str, access: &BmcAccess, at: Timestamp) -> Trouble {
     let message = format!(
-        "refused user {} with the password of Secret {}; correct the Secret; as it is, it is tried once more after 15 minutes, then not until it changes",
+        "refused user {} with the password of Secret {}; correct the Secret, it is not tried again until it changes",
         access.username, access.secret.name
     );
     trouble(address, "Unauthorized", &message, false, at)

@@ -1,7 +1,7 @@
 //! What must be remembered about BMCs across restarts: pinned certificates, refused passwords.
 //!
-//! How often a BMC has refused a version of a password is kept, since BMCs lock accounts. The
-//! password itself is never here.
+//! A password that a BMC has refused is not tried again until its Secret changes, since BMCs lock
+//! accounts. The password itself is never here.
 
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
@@ -27,18 +27,6 @@ pub struct RefusedCredential {
     pub secret_resource_version: String,
     pub refused_at: Timestamp,
 }
-
-/// What is known of a version of a Secret that a BMC has refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
-    /// When it was refused last.
-    pub at: Timestamp,
-    /// It was refused more than once.
-    pub is_repeated: bool,
-}
-
-/// Behind the uid of a Secret in the row that says that its version was refused again.
-const AGAIN: &str = "#again";
 
 /// Tables `bmc_pins` and `bmc_credentials_refused`.
 #[derive(Debug, Clone, Copy)]
@@ -99,22 +87,6 @@ impl BmcMemory<'_> {
 
     /// Notes that a BMC refused this version of a Secret; an older version is forgotten.
     pub async fn refuse(&self, refused: &RefusedCredential) -> Result<(), StoreError> {
-        let (uid, version) = (&refused.secret_uid, &refused.secret_resource_version);
-        if self
-            .refusal(&refused.address, uid, version)
-            .await?
-            .is_some()
-        {
-            let again = RefusedCredential {
-                secret_uid: format!("{uid}{AGAIN}"),
-                ..refused.clone()
-            };
-            self.put_refused(&again).await?;
-        }
-        self.put_refused(refused).await
-    }
-
-    async fn put_refused(&self, refused: &RefusedCredential) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO bmc_credentials_refused
                  (address, secret_uid, secret_resource_version, refused_at)
@@ -145,42 +117,34 @@ impl BmcMemory<'_> {
         all(&rows, refused_from_row)
     }
 
-    /// Whether, and when, exactly this version of the Secret was refused there.
-    pub async fn refusal(
+    /// Whether exactly this version of the Secret was refused there.
+    pub async fn is_refused(
         &self,
         address: &str,
         secret_uid: &str,
         secret_resource_version: &str,
-    ) -> Result<Option<Refusal>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT address, secret_uid, secret_resource_version, refused_at
-             FROM bmc_credentials_refused
-             WHERE address = $1 AND secret_uid IN ($2, $3) AND secret_resource_version = $4",
+    ) -> Result<bool, StoreError> {
+        let row = sqlx::query(
+            "SELECT address FROM bmc_credentials_refused
+             WHERE address = $1 AND secret_uid = $2 AND secret_resource_version = $3",
         )
         .bind(address)
         .bind(secret_uid)
-        .bind(format!("{secret_uid}{AGAIN}"))
         .bind(secret_resource_version)
-        .fetch_all(self.store.pool())
+        .fetch_optional(self.store.pool())
         .await
         .map_err(during("bmc_credentials_refused.find"))?;
-        let rows = all(&rows, refused_from_row)?;
-        let at = rows.iter().map(|row| row.refused_at).max();
-        let is_repeated = rows.iter().any(|row| row.secret_uid != secret_uid);
-        Ok(at.map(|at| Refusal { at, is_repeated }))
+        Ok(row.is_some())
     }
 
     /// Forgets the refusals of a BMC, after a login worked.
     pub async fn accept(&self, address: &str, secret_uid: &str) -> Result<(), StoreError> {
-        sqlx::query(
-            "DELETE FROM bmc_credentials_refused WHERE address = $1 AND secret_uid IN ($2, $3)",
-        )
-        .bind(address)
-        .bind(secret_uid)
-        .bind(format!("{secret_uid}{AGAIN}"))
-        .execute(self.store.writer())
-        .await
-        .map_err(during("bmc_credentials_refused.delete"))?;
+        sqlx::query("DELETE FROM bmc_credentials_refused WHERE address = $1 AND secret_uid = $2")
+            .bind(address)
+            .bind(secret_uid)
+            .execute(self.store.writer())
+            .await
+            .map_err(during("bmc_credentials_refused.delete"))?;
         Ok(())
     }
 }

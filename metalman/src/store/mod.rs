@@ -30,7 +30,7 @@ mod unknown_macs;
 
 pub use api_tokens::{ApiToken, ApiTokens, TokenRole};
 pub use audit::{AuditEntry, AuditLog, NewAuditEntry};
-pub use bmc::{BmcMemory, BmcPin, Refusal, RefusedCredential};
+pub use bmc::{BmcMemory, BmcPin, RefusedCredential};
 pub use bmc_readings::{BmcReadingRow, BmcReadings};
 pub use boots::{BootCapability, BootLog, BootSighting, NewCapability, RecordedBoot};
 pub use error::StoreError;
