@@ -3,6 +3,8 @@
 //! Strategic merge knows the merge keys of the core kinds that are served and treats every other
 //! list as atomic; `$retainKeys` is accepted and ignored. Invariant: a patch that fails leaves no trace.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::fields::Fields as _;
@@ -79,9 +81,10 @@ fn merge_maps(target: &mut Value, patch: &Map<String, Value>) -> Result<(), ApiE
     };
     for (name, value) in patch {
         if let Some(list) = name.strip_prefix("$deleteFromPrimitiveList/") {
-            let gone = value.as_array().cloned().unwrap_or_default();
+            let gone = value.as_array().into_iter().flatten();
+            let gone: HashSet<String> = gone.map(Value::to_string).collect();
             if let Some(Value::Array(items)) = map.get_mut(list) {
-                items.retain(|item| !gone.contains(item));
+                items.retain(|item| !gone.contains(&item.to_string()));
             }
             continue;
         }
@@ -127,7 +130,11 @@ fn set_order(name: &str, list: &mut Value, order: &Value) {
         Some((_, key)) => value.at(key).clone(),
         None => value.clone(),
     };
-    let rank = |item: &Value| order.iter().position(|o| identity(o) == identity(item));
+    let mut ranks = HashMap::new();
+    for (rank, item) in order.iter().enumerate() {
+        ranks.entry(identity(item).to_string()).or_insert(rank);
+    }
+    let rank = |item: &Value| ranks.get(&identity(item).to_string()).copied();
     let mut at = None;
     let mut ranked: Vec<(Option<usize>, Value)> = Vec::new();
     for item in items.drain(..) {
@@ -155,11 +162,9 @@ fn merge_list(name: &str, target: &mut Value, patch: &[Value]) -> Result<(), Api
         return Ok(());
     };
     if MERGED_LISTS.contains(&name) {
-        for item in patch {
-            if !items.contains(item) {
-                items.push(item.clone());
-            }
-        }
+        let mut there: HashSet<String> = items.iter().map(Value::to_string).collect();
+        let new = patch.iter().filter(|item| there.insert(item.to_string()));
+        items.extend(new.cloned());
         return Ok(());
     }
     let Some((_, key)) = MERGE_KEYS.iter().find(|(list, _)| *list == name) else {
@@ -168,6 +173,12 @@ fn merge_list(name: &str, target: &mut Value, patch: &[Value]) -> Result<(), Api
     };
     if patch.iter().any(|item| item.at("$patch") == "replace") {
         items.clear();
+    }
+    let mut places = HashMap::new();
+    for (place, item) in items.iter().enumerate() {
+        if let Some(id) = item.get(*key) {
+            places.entry(id.to_string()).or_insert(place);
+        }
     }
     for item in patch {
         let Value::Object(fields) = item else {
@@ -182,10 +193,18 @@ fn merge_list(name: &str, target: &mut Value, patch: &[Value]) -> Result<(), Api
             let message = format!("map: {item} does not contain declared merge key: {key}");
             return Err(ApiError::bad_request(message));
         };
-        match items.iter_mut().find(|old| old.get(*key) == Some(id)) {
+        let place = places.get(&id.to_string()).copied();
+        // What was deleted a moment ago is not there any more.
+        match place
+            .and_then(|place| items.get_mut(place))
+            .filter(|old| !old.is_null())
+        {
             Some(old) => merge_maps(old, fields)?,
             None if fields.get("$patch").is_some_and(|p| p == "delete") => {}
-            None => items.push(Value::Object(without_directives(fields))),
+            None => {
+                places.insert(id.to_string(), items.len());
+                items.push(Value::Object(without_directives(fields)));
+            }
         }
     }
     items.retain(|item| !item.is_null());

@@ -4,7 +4,7 @@
 //! A path element is kept as the text of `FieldsV1`: `f:name`, `k:{"key":"value"}`, `v:"item"`.
 //! Invariant: a node is a member, or has children, or does not exist.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -264,10 +264,14 @@ pub(super) fn compare(schema: Option<&Schema>, old: &Value, new: &Value) -> Diff
         (Shape::Items(before), Shape::Items(after)) => {
             let schema = schema.and_then(|s| s.items.as_deref());
             let whole = |item| FieldSet::whole(schema, item);
-            let in_list = |list: &[(String, &Value)], e: &str| list.iter().any(|(x, _)| x == e);
+            let mut stored = HashMap::new();
+            for (element, item) in &before {
+                stored.entry(element).or_insert(*item);
+            }
+            let kept: HashSet<&String> = after.iter().map(|(element, _)| element).collect();
             for (element, item) in &after {
-                let child = match before.iter().find(|(e, _)| e == element) {
-                    Some((_, earlier)) => compare(schema, earlier, item),
+                let child = match stored.get(element).copied() {
+                    Some(earlier) => compare(schema, earlier, item),
                     None => Difference {
                         changed: whole(item),
                         removed: FieldSet::default(),
@@ -275,7 +279,7 @@ pub(super) fn compare(schema: Option<&Schema>, old: &Value, new: &Value) -> Diff
                 };
                 difference.add(element.clone(), child);
             }
-            for (element, item) in before.iter().filter(|(e, _)| !in_list(&after, e)) {
+            for (element, item) in before.iter().filter(|(e, _)| !kept.contains(e)) {
                 let removed = whole(item);
                 let child = Difference {
                     changed: FieldSet::default(),

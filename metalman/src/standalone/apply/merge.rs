@@ -1,6 +1,8 @@
 //! Merging an applied configuration into the stored object, and removing what nobody wants any
 //! more. Pure.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
 use super::fieldset::{FieldSet, Shape, shape};
@@ -42,17 +44,28 @@ fn merge_items(
     old: &[(String, Value)],
     new: &[(String, &Value)],
 ) -> Vec<Value> {
-    let in_new = |element: &String| new.iter().any(|(other, _)| other == element);
-    let in_old = |element: &String| old.iter().find(|(other, _)| other == element);
+    let known: HashSet<&String> = new.iter().map(|(element, _)| element).collect();
+    let in_new = |element: &String| known.contains(element);
+    let mut stored = HashMap::new();
+    for (element, item) in old {
+        stored.entry(element).or_insert(item);
+    }
+    // For each new item the first from there on that is also old.
+    let mut shared_from: Vec<Option<&String>> = new
+        .iter()
+        .rev()
+        .scan(None, |next, (element, _)| {
+            if stored.contains_key(element) {
+                *next = Some(element);
+            }
+            Some(*next)
+        })
+        .collect();
+    shared_from.reverse();
     let mut merged = Vec::with_capacity(old.len().max(new.len()));
     let mut rest = old.iter().peekable();
-    for (index, (element, item)) in new.iter().enumerate() {
-        let shared = in_old(element);
-        let next_shared = new
-            .iter()
-            .skip(index)
-            .map(|(e, _)| e)
-            .find(|e| in_old(e).is_some());
+    for ((element, item), next_shared) in new.iter().zip(shared_from) {
+        let shared = stored.get(element).copied();
         while let Some((ahead, value)) = rest.peek().filter(|(ahead, _)| ahead != element) {
             if !in_new(ahead) {
                 merged.push(value.clone());
@@ -62,7 +75,7 @@ fn merge_items(
             rest.next();
         }
         rest.next_if(|(ahead, _)| ahead == element);
-        let mut value = shared.map_or(Value::Null, |(_, value)| value.clone());
+        let mut value = shared.map_or(Value::Null, Value::clone);
         if shared.is_some() {
             merge(schema, &mut value, item);
         } else {

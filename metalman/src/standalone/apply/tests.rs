@@ -276,3 +276,27 @@ proptest! {
         }
     }
 }
+
+/// An agent may send a body of megabytes: the cost must not grow with the square of a list's length.
+#[test]
+fn long_lists_are_applied_in_bounded_time() {
+    const ITEMS: usize = 30_000;
+    let list = |phase: &str, from: usize| {
+        let item = |n: usize| json!({"machineRef": format!("m{n}"), "phase": phase});
+        let items: Vec<Value> = (from..from + ITEMS).map(item).collect();
+        json!({"status": {"targets": items}})
+    };
+    let begun = std::time::Instant::now();
+    let mut stage = Stage::new();
+    stage.apply("one", &list("Pending", 0), false).unwrap();
+    stage
+        .apply("two", &list("Complete", ITEMS / 2), true)
+        .unwrap();
+    stage
+        .apply("one", &list("Pending", ITEMS * 2), true)
+        .unwrap();
+    let spent = begun.elapsed();
+    let left = stage.object["status"]["targets"].as_array().unwrap();
+    assert_eq!(left.len(), 2 * ITEMS);
+    assert!(spent < std::time::Duration::from_secs(30), "{spent:?}");
+}

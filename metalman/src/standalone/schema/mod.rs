@@ -232,13 +232,6 @@ impl Schema {
     pub fn field(&self, name: &str) -> Option<&Self> {
         self.properties.get(name).or(self.additional.as_deref())
     }
-
-    /// Is `path` (dotted) declared?
-    pub fn declares(&self, path: &str) -> bool {
-        path.split('.')
-            .try_fold(self, |schema, name| schema.field(name))
-            .is_some()
-    }
 }
 
 impl Limits {
@@ -287,5 +280,7 @@ fn texts(list: Option<&Value>) -> Vec<String> {
         .collect()
 }
 
+#[cfg(test)]
+mod cel_tests;
 #[cfg(test)]
 mod tests;

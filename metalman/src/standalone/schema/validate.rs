@@ -3,6 +3,8 @@
 //! Defaults and pruning have been done before. Invariant: CEL rules run only on values whose types
 //! are right, so that a wrong type is told once and clearly.
 
+use std::collections::{HashMap, HashSet};
+
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
@@ -220,28 +222,21 @@ fn list(schema: &Schema, value: &Value, items: &[Value], path: &str, errors: &mu
         let message = format!("Too many: {length}: must have at most {most} items");
         errors.push(FieldError::new("FieldValueTooMany", path, message));
     }
+    let mut seen = HashSet::new();
     for (index, item) in items.iter().enumerate() {
         let here = format!("{path}[{index}]");
         let identity = match &schema.list {
-            ListType::Atomic if limits.unique_items => Some(item.clone()),
-            ListType::Atomic => None,
-            ListType::Set => Some(item.clone()),
-            ListType::Map(keys) => Some(item_key(item, keys)),
+            ListType::Atomic if !limits.unique_items => None,
+            ListType::Atomic | ListType::Set => Some(item.to_string()),
+            ListType::Map(keys) => Some(item_key(item, keys).to_string()),
         };
-        let seen = identity.is_some_and(|mine| {
-            items.iter().take(index).any(|earlier| match &schema.list {
-                ListType::Map(keys) => item_key(earlier, keys) == mine,
-                ListType::Atomic | ListType::Set => *earlier == mine,
-            })
-        });
-        if seen {
-            let shown = match &schema.list {
-                ListType::Map(keys) => item_key(item, keys),
-                ListType::Atomic | ListType::Set => item.clone(),
-            };
+        if let Some(shown) = identity.as_ref()
+            && seen.contains(shown)
+        {
             let message = format!("Duplicate value: {shown}");
             errors.push(FieldError::new("FieldValueDuplicate", &here, message));
         }
+        seen.extend(identity);
         if let Some(item_schema) = &schema.items {
             structure(item_schema, item, &here, errors);
         }
@@ -341,17 +336,22 @@ fn run_rules(
             let Some(item_schema) = &schema.items else {
                 return;
             };
+            if !item_schema.has_rules {
+                return;
+            }
+            // Items of other lists cannot be told apart over time.
+            let keys = match &schema.list {
+                ListType::Map(keys) => Some(keys),
+                ListType::Atomic | ListType::Set => None,
+            };
+            let mut olds = HashMap::new();
+            for item in old.and_then(Value::as_array).into_iter().flatten() {
+                let key = keys.map(|keys| item_key(item, keys).to_string());
+                olds.entry(key).or_insert(item);
+            }
             for (index, item) in items.iter().enumerate() {
-                let old_item = old
-                    .and_then(Value::as_array)
-                    .and_then(|olds| match &schema.list {
-                        ListType::Map(keys) => {
-                            let mine = item_key(item, keys);
-                            olds.iter().find(|o| item_key(o, keys) == mine)
-                        }
-                        // Items of other lists cannot be told apart over time.
-                        ListType::Atomic | ListType::Set => None,
-                    });
+                let key = keys.map(|keys| item_key(item, keys).to_string());
+                let old_item = key.and_then(|key| olds.get(&Some(key)).copied());
                 run_rules(
                     item_schema,
                     item,
