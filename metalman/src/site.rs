@@ -29,7 +29,7 @@ pub use boot_files::BootFileChecks;
 use boot_files::Verdicts;
 pub use boot_record::BootRecord;
 use changes::{Change, Readers};
-pub use changes::{Changed, Changes};
+pub use changes::{Changed, Changes, Shown};
 pub use loaders::{LoaderVerdict, LoadersSeen};
 pub use machines::{KeptMachine, NetbootWish};
 pub use read::{BmcReading, MachineMemory};
@@ -125,6 +125,11 @@ impl Site {
         self.tell(Change::Operation(name));
     }
 
+    /// Says that an operation has come further in the journal.
+    pub fn tell_progress(&self, operation: &str) {
+        self.tell(Change::Progress(operation));
+    }
+
     fn tell(&self, change: Change<'_>) {
         self.readers.tell(&change);
         self.changes.send_modify(|count| *count += 1);
@@ -165,19 +170,29 @@ impl Site {
     /// Takes in a Machine that was packed here.
     pub fn apply_kept(&self, machine: Arc<KeptMachine>) {
         let name = machine.name.clone();
-        self.write_if(Change::Machine(&name), |view| view.take(machine));
+        let old = self.kept(&name);
+        let change = match old {
+            Some(old) if old.is_but_for_status(&machine) => Change::MachineStatus(&name),
+            Some(_) | None => Change::Machine(&name),
+        };
+        self.write_if(change, |view| view.take(machine));
     }
 
-    /// Forgets a Machine.
+    /// Forgets a Machine, and what was read of its BMC.
     pub fn remove_machine(&self, name: &str) {
-        self.write(Change::Machine(name), |view| view.machines.remove(name));
+        self.write(Change::Machine(name), |view| view.forget_machine(name));
     }
 
     /// Takes in an operation.
     pub fn apply_operation(&self, operation: MachineOperation) {
         if let Some(name) = operation.metadata.name.clone() {
-            self.write(Change::Operation(&name.clone()), |view| {
-                view.operations.insert(name, Arc::new(operation))
+            let old = self.operation(&name);
+            let change = match old {
+                Some(old) if is_but_for_status(&old, &operation) => Change::Progress(&name),
+                Some(_) | None => Change::Operation(&name),
+            };
+            self.write(change, |view| {
+                view.operations.insert(name.clone(), Arc::new(operation))
             });
         }
     }
@@ -213,13 +228,28 @@ impl Site {
         });
     }
 
-    /// Takes in a reading of a machine's BMC.
+    /// Takes in a reading of a machine's BMC. One that brings nothing new is not told: whoever
+    /// waits for a younger one asks for it.
     pub fn remember(&self, machine: &str, reading: BmcReading, at: Timestamp) {
-        self.write(Change::Reading(machine), |view| {
-            view.memory
-                .entry(machine.to_owned())
-                .or_default()
-                .take(reading, at);
-        });
+        let is_news = {
+            let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+            let memory = view.memory.entry(machine.to_owned()).or_default();
+            memory.take(reading, at)
+        };
+        if is_news {
+            self.tell(Change::Reading(machine));
+        }
     }
 }
+
+/// Whether nothing differs of which a target's steps depend; the generation counts changes of the
+/// spec.
+fn is_but_for_status(old: &MachineOperation, new: &MachineOperation) -> bool {
+    let (old, new) = (&old.metadata, &new.metadata);
+    new.generation.is_some()
+        && (&old.uid, old.generation, &old.deletion_timestamp)
+            == (&new.uid, new.generation, &new.deletion_timestamp)
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use super::{
     pace::{self, Impression},
 };
 use crate::{
+    site::Site,
     store::{BmcReadingRow, Store, StoreError},
     supervisor::chain,
 };
@@ -33,6 +34,8 @@ pub struct Rounds {
     interval: SignedDuration,
     due: HashMap<String, Timestamp>,
     running: JoinSet<(String, SignedDuration)>,
+    /// Whose readings may be in the store without a Machine.
+    doubtful: HashSet<String>,
 }
 
 impl Rounds {
@@ -44,6 +47,7 @@ impl Rounds {
             interval,
             due: HashMap::new(),
             running: JoinSet::new(),
+            doubtful: HashSet::new(),
         }
     }
 
@@ -65,13 +69,17 @@ impl Rounds {
                         self.due.insert(machine, next);
                     }
                 }
-                () = tokio::time::sleep(TICK) => self.begin(),
+                () = tokio::time::sleep(TICK) => {
+                    self.begin();
+                    forget_gone(&self.desk.site, &self.store, &mut self.doubtful).await;
+                }
             }
         }
     }
 
-    async fn load(&self) -> Result<(), StoreError> {
+    async fn load(&mut self) -> Result<(), StoreError> {
         for row in self.store.bmc_readings().all().await? {
+            self.doubtful.insert(row.machine.clone());
             match serde_json::from_value::<Vitals>(row.body) {
                 Ok(vitals) => self
                     .desk
@@ -88,7 +96,8 @@ impl Rounds {
         let machines = self.desk.site.owned_machines();
         let with_bmc = machines.iter().filter(|machine| machine.has_bmc);
         let names: HashSet<String> = with_bmc.map(|machine| machine.name.to_string()).collect();
-        self.due.retain(|name, _| names.contains(name));
+        let gone = self.due.extract_if(|name, _| !names.contains(name));
+        self.doubtful.extend(gone.map(|(name, _)| name));
         let count = i32::try_from(names.len()).unwrap_or(i32::MAX);
         let span = FIRST_ROUND.checked_mul(count).unwrap_or(self.interval);
         let span = span.min(self.interval);
@@ -102,6 +111,22 @@ impl Rounds {
             *due = Timestamp::MAX;
             let (desk, store) = (self.desk.clone(), self.store.clone());
             self.running.spawn(read(desk, store, self.interval, name));
+        }
+    }
+}
+
+/// Removes the readings of those of `names` that are no Machine any more; what cannot be removed now
+/// stays among them.
+async fn forget_gone(site: &Site, store: &Store, names: &mut HashSet<String>) {
+    if names.is_empty() || !site.is_synced() {
+        return;
+    }
+    names.retain(|name| site.kept(name).is_none());
+    let gone: Vec<String> = names.iter().cloned().collect();
+    match store.bmc_readings().forget(&gone).await {
+        Ok(()) => names.clear(),
+        Err(error) => {
+            warn!(error = %chain(&error), "readings of BMCs without a Machine are not removed yet");
         }
     }
 }
@@ -157,5 +182,43 @@ async fn keep(store: &Store, machine: &str, vitals: &Vitals, now: Timestamp) {
     };
     if let Err(error) = store.bmc_readings().put(&row).await {
         warn!(machine.id = machine, error = %chain(&error), "reading of a BMC not kept");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn readings_go_with_their_machine() {
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        let site = Site::new("lab");
+        for name in ["n1", "n2"] {
+            let vitals = Vitals::default();
+            keep(&store, name, &vitals, Timestamp::UNIX_EPOCH).await;
+            let object = json!({ "metadata": { "name": name }, "spec": {} });
+            site.apply_machine(&serde_json::from_value(object).unwrap());
+            site.remember_vitals(name, vitals, Timestamp::UNIX_EPOCH);
+        }
+        let both = || HashSet::from(["n1".to_owned(), "n2".to_owned()]);
+        let kept = async || {
+            let rows = store.bmc_readings().all().await.unwrap();
+            rows.into_iter().map(|row| row.machine).collect::<Vec<_>>()
+        };
+        // Before the first list nobody knows which Machines there are.
+        site.remove_machine("n2");
+        let mut names = both();
+        forget_gone(&site, &store, &mut names).await;
+        assert_eq!(names, both());
+        assert_eq!(kept().await, ["n1", "n2"]);
+
+        site.set_synced();
+        forget_gone(&site, &store, &mut names).await;
+        assert!(names.is_empty());
+        assert_eq!(kept().await, ["n1"]);
+        assert!(site.memory("n1").vitals.is_some());
+        assert!(site.memory("n2").vitals.is_none());
     }
 }

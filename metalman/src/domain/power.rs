@@ -26,7 +26,13 @@ pub(super) fn step(
                 | OperationKind::AgentUpgrade
                 | OperationKind::AgentReset => Stage::PoweringOff,
             };
-            clear_boot(now, next, facts, limits, then)
+            let actions = clear_boot(now, next, facts, limits, then);
+            if next.stage == Some(then)
+                && let Some(power) = &facts.power
+            {
+                next.begin_with_reading(power.at);
+            }
+            actions
         }
         Some(Stage::PoweringOff | Stage::WaitingOff) => {
             if let Some(actions) = shutdown::step(now, next, facts, limits) {
@@ -34,6 +40,9 @@ pub(super) fn step(
             }
             if power_off(now, next, facts, limits) == Progress::Reached {
                 after_off(now, next);
+                if let Some(power) = &facts.power {
+                    next.begin_with_reading(power.at);
+                }
                 return Vec::new();
             }
             actions_of(next, facts, limits, now, Action::ForceOff)
@@ -192,25 +201,41 @@ pub(super) fn look(
     facts: &Facts,
     limits: &Limits,
 ) -> Vec<Action> {
-    if now.duration_since(since) < EAGER_FOR {
+    let age = now.duration_since(since);
+    if age < KEEN_FOR {
+        read_after(KEEN_POLL, now, facts, limits)
+    } else if age < EAGER_FOR {
         read_eagerly(now, facts, limits)
     } else {
         read_when_stale(now, facts, limits)
     }
 }
 
-/// Pause between readings right after a power command.
+/// Pause between readings in the seconds in which most machines follow a power command.
+const KEEN_POLL: SignedDuration = SignedDuration::from_millis(500);
+/// How long after a power command readings come at that pace.
+const KEEN_FOR: SignedDuration = SignedDuration::from_secs(5);
+/// Pause between readings after these.
 const EAGER_POLL: SignedDuration = SignedDuration::from_secs(1);
 /// How long after a power command readings come at that pace.
 const EAGER_FOR: SignedDuration = SignedDuration::from_secs(15);
 
 /// A reading, unless the last one is very young.
 pub(super) fn read_eagerly(now: Timestamp, facts: &Facts, limits: &Limits) -> Vec<Action> {
-    let eager = Limits {
-        poll: limits.poll.min(EAGER_POLL),
+    read_after(EAGER_POLL, now, facts, limits)
+}
+
+fn read_after(
+    pause: SignedDuration,
+    now: Timestamp,
+    facts: &Facts,
+    limits: &Limits,
+) -> Vec<Action> {
+    let limits = Limits {
+        poll: limits.poll.min(pause),
         ..*limits
     };
-    read_when_stale(now, facts, &eager)
+    read_when_stale(now, facts, &limits)
 }
 
 /// A reading, unless the last one (or the last failure) is younger than the poll interval.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: only the driver writes it, and only with what [`crate::domain::step()`] returned.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use metalman_api::operation::{OperationKind, Phase, Stage};
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +156,16 @@ impl TargetState {
         self.deadline = None;
         self.reason = awaited(stage).0.into();
         self.message = message.into();
+    }
+
+    /// Has the step that was just entered begin with the reading that ended the one before, if that
+    /// is young: the BMC is not asked twice for the same.
+    pub(super) fn begin_with_reading(&mut self, read_at: Timestamp) {
+        const YOUNG: SignedDuration = SignedDuration::from_secs(1);
+        let age = self.stage_since.duration_since(read_at);
+        if age >= SignedDuration::ZERO && age <= YOUNG {
+            self.stage_since = read_at;
+        }
     }
 
     /// Goes on after a suspension: says again what is awaited, for as long as a wait of this step

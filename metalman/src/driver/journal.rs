@@ -1,7 +1,9 @@
 //! The unfinished targets in memory. The driver is their only writer, so this is what the store
 //! holds; an entry whose commit failed is dropped here and read afresh.
+//!
+//! A look at what is due costs what is due and what changed, not what there is.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -10,10 +12,12 @@ use crate::{domain::conflicts::Turn, site::Changed, store::Target};
 /// Operation uid and machine.
 pub(super) type Key = (String, String);
 
-/// See the module.
+/// See the module. Invariant: a target that no task works on is in `by_due`, with its `due`.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     open: HashMap<Key, Open>,
+    by_machine: HashMap<String, HashSet<Key>>,
+    by_due: BTreeSet<(Timestamp, Key)>,
     /// Operations whose targets are all here or finished.
     known: HashSet<String>,
     /// Tasks at work.
@@ -36,8 +40,8 @@ struct Open {
 enum Task {
     None,
     Running,
-    /// Something changed while it ran: what it knows may be old.
-    Again,
+    /// Something changed while it ran, at this time: what it knows may be old.
+    Again(Timestamp),
 }
 
 impl Journal {
@@ -57,12 +61,19 @@ impl Journal {
     pub(super) fn adopt(&mut self, rows: impl IntoIterator<Item = Target>) {
         for row in rows.into_iter().filter(|row| !row.finished) {
             let key = (row.operation_uid.clone(), row.machine.clone());
-            self.open.entry(key).or_insert(Open {
+            if self.open.contains_key(&key) {
+                continue;
+            }
+            let of_machine = self.by_machine.entry(row.machine.clone()).or_default();
+            of_machine.insert(key.clone());
+            self.by_due.insert((Timestamp::MIN, key.clone()));
+            let open = Open {
                 row,
                 due: Timestamp::MIN,
                 waits: true,
                 task: Task::None,
-            });
+            };
+            self.open.insert(key, open);
         }
     }
 
@@ -85,24 +96,47 @@ impl Journal {
         self.open.get(key).is_some_and(|open| open.waits)
     }
 
-    /// Targets to look at now.
-    pub(super) fn due(&mut self, now: Timestamp, changed: &Changed) -> Vec<Key> {
-        let mut due = Vec::new();
-        for (key, open) in &mut self.open {
-            let concerned = changed.has_machine(&open.row.machine)
-                || changed.has_operation(&open.row.operation_name)
-                || (open.waits && !changed.operations.is_empty());
-            match open.task {
-                Task::None if concerned || open.due <= now => {
-                    // It stays due until its task begins.
-                    open.due = Timestamp::MIN;
-                    due.push(key.clone());
-                }
-                Task::Running if concerned => open.task = Task::Again,
-                Task::None | Task::Running | Task::Again => {}
-            }
+    /// Targets to look at now, those first that are due longest, and no more than there are free
+    /// places among `most`.
+    pub(super) fn due(&mut self, now: Timestamp, changed: &Changed, most: usize) -> Vec<Key> {
+        for key in self.concerned(changed) {
+            self.wake(&key, now);
         }
-        due
+        let due = self.by_due.iter().take_while(|(due, _)| *due <= now);
+        let free = most.saturating_sub(self.running);
+        due.take(free).map(|(_, key)| key.clone()).collect()
+    }
+
+    fn concerned(&self, changed: &Changed) -> Vec<Key> {
+        if changed.all {
+            return self.open.keys().cloned().collect();
+        }
+        let machines = changed.machines.iter();
+        let of_machines = machines.filter_map(|machine| self.by_machine.get(machine));
+        let mut concerned: Vec<Key> = of_machines.flatten().cloned().collect();
+        if !changed.operations.is_empty() {
+            let of_operations = self.open.iter().filter(|(_, open)| {
+                open.waits || changed.operations.contains(&open.row.operation_name)
+            });
+            concerned.extend(of_operations.map(|(key, _)| key.clone()));
+        }
+        concerned
+    }
+
+    /// Has a target looked at `now`, or once more after the look that is under way.
+    fn wake(&mut self, key: &Key, now: Timestamp) {
+        let Some(open) = self.open.get_mut(key) else {
+            return;
+        };
+        match open.task {
+            Task::None if open.due > now => {
+                self.by_due.remove(&(open.due, key.clone()));
+                self.by_due.insert((now, key.clone()));
+                open.due = now;
+            }
+            Task::Running => open.task = Task::Again(now),
+            Task::None | Task::Again(_) => {}
+        }
     }
 
     /// Begins a task on a target, unless one works on it already or `most` are at work.
@@ -111,35 +145,57 @@ impl Journal {
         if open.task != Task::None || self.running >= most {
             return None;
         }
+        self.by_due.remove(&(open.due, key.clone()));
         open.task = Task::Running;
         self.running += 1;
         Some(open.row.clone())
     }
 
     /// Ends the task on a target; it is looked at again at `due`, or at once if something changed
-    /// meanwhile. A finished one leaves.
-    pub(super) fn end(&mut self, key: &Key, due: Timestamp, waits: bool) {
+    /// meanwhile. A finished one leaves, and those that wait on its machine are looked at. `true`
+    /// when it was the last one of its operation.
+    pub(super) fn end(&mut self, key: &Key, due: Timestamp, waits: bool) -> bool {
         self.running = self.running.saturating_sub(1);
         let Some(open) = self.open.get_mut(key) else {
-            return;
+            return false;
         };
         if open.row.finished {
-            self.open.remove(key);
-            return;
+            self.remove(key);
+            let others = self.by_machine.get(&key.1).into_iter().flatten();
+            let waiting: Vec<Key> = others.filter(|other| self.waits(other)).cloned().collect();
+            for key in waiting {
+                self.wake(&key, Timestamp::MIN);
+            }
+            return !self.open.keys().any(|(uid, _)| *uid == key.0);
         }
         open.due = match open.task {
-            Task::Again => Timestamp::MIN,
+            Task::Again(since) => since.min(due),
             Task::None | Task::Running => due,
         };
         open.waits = waits;
         open.task = Task::None;
+        self.by_due.insert((open.due, key.clone()));
+        false
     }
 
     /// Ends the task on a target whose row is not what the store holds.
     pub(super) fn drop_row(&mut self, key: &Key) {
         self.running = self.running.saturating_sub(1);
-        self.open.remove(key);
+        self.remove(key);
         self.known.remove(&key.0);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(open) = self.open.remove(key) else {
+            return;
+        };
+        self.by_due.remove(&(open.due, key.clone()));
+        if let Some(of_machine) = self.by_machine.get_mut(&key.1) {
+            of_machine.remove(key);
+            if of_machine.is_empty() {
+                self.by_machine.remove(&key.1);
+            }
+        }
     }
 
     /// All unfinished targets.
@@ -157,14 +213,11 @@ impl Journal {
         })
     }
 
-    /// When the next target wants to be looked at; those a task works on, or that wait for a free
-    /// place, come back by themselves.
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.open
-            .values()
-            .filter(|open| open.task == Task::None && open.due != Timestamp::MIN)
-            .map(|open| open.due)
-            .min()
+    /// When the next target wants to be looked at; while `most` tasks are at work, the end of one
+    /// comes first.
+    pub(super) fn next_due(&self, most: usize) -> Option<Timestamp> {
+        let (due, _) = self.by_due.first()?;
+        (self.running < most).then_some(*due)
     }
 }
 
@@ -216,7 +269,7 @@ mod tests {
     fn resting(waits: bool) -> Journal {
         let mut journal = Journal::default();
         journal.record("u", [row("u", "n1", false), row("u", "n2", true)]);
-        assert_eq!(journal.due(at(0), &Changed::default()), [key("u", "n1")]);
+        assert_eq!(journal.due(at(0), &Changed::default(), 1), [key("u", "n1")]);
         assert!(journal.begin(&key("u", "n1"), 1).is_some());
         journal.end(&key("u", "n1"), at(10), waits);
         journal
@@ -235,9 +288,9 @@ mod tests {
             (false, 5, Changed::everything(), true),
         ] {
             let mut journal = resting(waits);
-            assert_eq!(journal.next_due(), Some(at(10)));
+            assert_eq!(journal.next_due(1), Some(at(10)));
             assert_eq!(
-                !journal.due(at(now), &changed).is_empty(),
+                !journal.due(at(now), &changed, 1).is_empty(),
                 due,
                 "{changed:?}"
             );
@@ -277,9 +330,9 @@ mod tests {
         let n1 = key("u", "n1");
         assert!(journal.begin(&n1, 1).is_some());
         assert!(journal.begin(&n1, 9).is_none(), "one task a target");
-        assert!(journal.due(at(20), &machine("n1")).is_empty());
+        assert!(journal.due(at(20), &machine("n1"), 9).is_empty());
         journal.end(&n1, at(99), false);
-        assert_eq!(journal.due(at(20), &Changed::default()), [n1]);
+        assert_eq!(journal.due(at(20), &Changed::default(), 9), [n1]);
     }
 
     #[test]
@@ -288,10 +341,48 @@ mod tests {
         journal.record("u", [row("u", "n1", false), row("u", "n2", false)]);
         assert!(journal.begin(&key("u", "n1"), 1).is_some());
         assert!(journal.begin(&key("u", "n2"), 1).is_none());
-        assert_eq!(journal.due(at(0), &Changed::default()), [key("u", "n2")]);
-        assert_eq!(journal.next_due(), None);
+        assert!(journal.due(at(0), &Changed::everything(), 1).is_empty());
+        assert_eq!(journal.next_due(1), None);
         journal.end(&key("u", "n1"), at(50), false);
+        assert_eq!(journal.due(at(0), &Changed::default(), 1), [key("u", "n2")]);
         assert!(journal.begin(&key("u", "n2"), 1).is_some());
+    }
+
+    #[test]
+    fn places_go_to_those_that_are_due_longest() {
+        let mut journal = Journal::default();
+        let names = ["a", "b", "c"];
+        journal.record("u", names.map(|name| row("u", name, false)));
+        for (name, due) in names.into_iter().zip([30, 10, 20]) {
+            assert!(journal.begin(&key("u", name), 1).is_some());
+            journal.end(&key("u", name), at(due), false);
+        }
+        // One that changes all the time comes after those that were due before.
+        let due = journal.due(at(25), &machine("a"), 2);
+        assert_eq!(due, [key("u", "b"), key("u", "c")]);
+        for key in &due {
+            assert!(journal.begin(key, 9).is_some());
+            journal.end(key, at(40), false);
+        }
+        assert_eq!(
+            journal.due(at(26), &machine("b"), 9),
+            [key("u", "a"), key("u", "b")]
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_target_wakes_those_that_wait_on_its_machine() {
+        let mut journal = Journal::default();
+        for (uid, machine) in [("u", "n1"), ("v", "n1"), ("v", "n2")] {
+            journal.record(uid, [row(uid, machine, false)]);
+            assert!(journal.begin(&key(uid, machine), 1).is_some());
+            journal.end(&key(uid, machine), at(50), uid == "v");
+        }
+        assert!(journal.due(at(1), &Changed::default(), 9).is_empty());
+        assert!(journal.begin(&key("u", "n1"), 1).is_some());
+        journal.put(&key("u", "n1"), row("u", "n1", true));
+        journal.end(&key("u", "n1"), at(50), false);
+        assert_eq!(journal.due(at(1), &Changed::default(), 9), [key("v", "n1")]);
     }
 
     #[test]
@@ -300,7 +391,7 @@ mod tests {
         let n1 = key("u", "n1");
         journal.begin(&n1, 1);
         journal.put(&n1, row("u", "n1", true));
-        journal.end(&n1, at(0), false);
+        assert!(journal.end(&n1, at(0), false), "the last of its operation");
         assert_eq!(journal.open().count(), 0);
         assert!(journal.knows("u"));
         journal.record("v", [row("v", "n1", false)]);

@@ -127,7 +127,7 @@ impl Driver {
 
     /// Until the next target, or a new snapshot, is due; at most a tick.
     fn pause(&self) -> Duration {
-        let due = self.journal().next_due();
+        let due = self.journal().next_due(self.max_concurrent);
         let due = due.into_iter().chain(self.boot.refresh_due()).min();
         due.and_then(|due| Duration::try_from(due.duration_since(clock::now())).ok())
             .map_or(if due.is_some() { Duration::ZERO } else { TICK }, |pause| {
@@ -167,16 +167,15 @@ impl Driver {
         self.images.keep_size(self);
         self.record_new(changed, now).await?;
         let lost = |row: &Target| {
-            (changed.all || changed.operations.contains(&row.operation_name))
-                && !self.has_object(row)
+            changed.operations.contains(&row.operation_name) && !self.has_object(row)
         };
-        let any_lost = self.journal().open().any(lost);
+        let any_lost = !changed.operations.is_empty() && self.journal().open().any(lost);
         if changed.all || any_lost {
             self.cancel_deleted(changed, now).await?;
         }
         let (due, order) = {
             let mut journal = self.journal();
-            let due = journal.due(now, changed);
+            let due = journal.due(now, changed, self.max_concurrent);
             let order = due
                 .iter()
                 .any(|key| journal.waits(key))
@@ -204,16 +203,19 @@ impl Driver {
         let (driver, order) = (self.clone(), Arc::clone(order));
         self.tasks.spawn(async move {
             let looked = driver.advance(&operation, row, &order).await;
-            let mut journal = driver.journal();
             match looked {
-                Ok(next) => journal.end(&key, next.due, next.waits),
+                Ok(next) => {
+                    let is_last = driver.journal().end(&key, next.due, next.waits);
+                    if let Some(name) = operation.metadata.name.as_deref().filter(|_| is_last) {
+                        driver.site.poke_operation(name);
+                    }
+                }
                 Err(error) => {
                     warn!(error = %chain(&error), error.reason = error.reason(), machine.id = key.1, "step was not kept, will retry");
-                    journal.drop_row(&key);
+                    driver.journal().drop_row(&key);
                     driver.retry_later(&operation);
                 }
             }
-            drop(journal);
             driver.memory.ended.notify_one();
         });
     }

@@ -148,7 +148,7 @@ impl Driver {
         // All or none: an operation with some of its machines recorded would forget the others.
         self.store.targets().commit_all(commits).await?;
         self.journal().record(uid, rows);
-        self.site.poke_operation(name);
+        self.site.tell_progress(name);
         Ok(true)
     }
 

@@ -18,6 +18,9 @@ use crate::{
     },
 };
 
+/// Steps that are kept together at the most.
+const FOLDED: usize = 8;
+
 /// Steps one call makes at the most; a target that wants more is looked at again soon.
 const STEPS: usize = 16;
 
@@ -43,8 +46,8 @@ impl Driver {
         for _ in 0..STEPS {
             let facts = self.gather(operation, &state, &row.machine, order).await?;
             let now = clock::now();
-            let decided = step(now, &state, &facts, &self.limits);
-            if decided.state == state && decided.actions.is_empty() {
+            let decided = decide(now, &state, &facts, &self.limits);
+            if decided.last.state == state && decided.last.actions.is_empty() {
                 if !done.finished.is_empty() || !done.timeline.is_empty() {
                     self.commit(&mut row, &state, decided, &mut done, now)
                         .await?;
@@ -54,11 +57,12 @@ impl Driver {
                     waits: state.started_at.is_none(),
                 });
             }
-            let after = decided.state.clone();
+            let after = decided.last.state.clone();
             // Reads and preparations need no journal: they are simply made again.
-            let is_silent = after == state && decided.actions.iter().all(|a| !a.is_write());
+            let is_silent = after == state && decided.last.actions.iter().all(|a| !a.is_write());
             let actions = if is_silent {
-                decided.actions.into_iter().map(|a| (None, a)).collect()
+                let actions = decided.last.actions.into_iter();
+                actions.map(|action| (None, action)).collect()
             } else {
                 self.commit(&mut row, &state, decided, &mut done, now)
                     .await?
@@ -73,10 +77,7 @@ impl Driver {
         }
         if !done.finished.is_empty() || !done.timeline.is_empty() {
             let (now, same) = (clock::now(), state.clone());
-            let decided = Step {
-                state: same,
-                actions: Vec::new(),
-            };
+            let decided = Decided::nothing(same);
             self.commit(&mut row, &state, decided, &mut done, now)
                 .await?;
         }
@@ -92,26 +93,26 @@ impl Driver {
         &self,
         row: &mut Target,
         before: &TargetState,
-        decided: Step,
+        decided: Decided,
         done: &mut Done,
         now: Timestamp,
     ) -> Result<Vec<(Option<i64>, Action)>, StoreError> {
-        let Step { state, actions } = decided;
+        let moves = decided.moves(before);
+        let Step { state, actions } = decided.last;
         let (permissions, actions): (Vec<Action>, Vec<Action>) = actions
             .into_iter()
             .partition(|action| matches!(action, Action::MintToken { .. } | Action::RevokeTokens));
         let (writes, others): (Vec<Action>, Vec<Action>) =
             actions.into_iter().partition(Action::is_write);
-        let moved = (before.phase, before.stage) != (state.phase, state.stage);
         let done = mem::take(done);
         let mut timeline = done.timeline;
-        timeline.extend(moved.then(|| line(row, &state, now)));
+        timeline.extend(moves.iter().map(|(_, after)| line(row, after, now)));
         let commit = CommitTarget {
             state: serde_json::to_value(&state).unwrap_or_default(),
             finished: state.phase.is_terminal(),
-            history: moved
-                .then(|| history(before, &state, now))
-                .into_iter()
+            history: moves
+                .iter()
+                .map(|(before, after)| history(before, after, now))
                 .collect(),
             finished_actions: done.finished,
             outbox: writes
@@ -135,27 +136,78 @@ impl Driver {
         row.updated_at = now;
         let key = (row.operation_uid.clone(), row.machine.clone());
         self.journal().put(&key, row.clone());
-        if moved {
+        for (before, after) in &moves {
             info!(
                 operation = %row.operation_name,
                 machine.id = %row.machine,
                 phase.from = place(before),
-                phase.to = place(&state),
-                reason = %state.reason,
+                phase.to = place(after),
+                reason = %after.reason,
                 "{}",
-                state.message
+                after.message
             );
         }
         if !permissions.is_empty() {
             self.boot.rebuild(clock::now()).await?;
         }
         // Statuses show the new stage while the actions run.
-        self.site.poke_operation(&row.operation_name);
+        self.site.tell_progress(&row.operation_name);
         let writes = written.actions.into_iter().map(Some).zip(writes);
         Ok(writes
             .chain(others.into_iter().map(|action| (None, action)))
             .collect())
     }
+}
+
+/// Steps that follow from one another with nothing to do between them.
+#[derive(Debug)]
+struct Decided {
+    /// The states gone through, but for the last.
+    passed: Vec<TargetState>,
+    last: Step,
+}
+
+impl Decided {
+    fn nothing(state: TargetState) -> Self {
+        Self {
+            passed: Vec::new(),
+            last: Step {
+                state,
+                actions: Vec::new(),
+            },
+        }
+    }
+
+    /// Each change of stage, with the state before it.
+    fn moves(&self, before: &TargetState) -> Vec<(TargetState, TargetState)> {
+        let mut before = before;
+        let mut moves = Vec::new();
+        for after in self.passed.iter().chain([&self.last.state]) {
+            if (before.phase, before.stage) != (after.phase, after.stage) {
+                moves.push((before.clone(), after.clone()));
+            }
+            before = after;
+        }
+        moves
+    }
+}
+
+/// Decides up to the first step that acts or has to wait: what happens between needs no journal of
+/// its own, since nothing is told to anybody before all of it is kept.
+fn decide(now: Timestamp, state: &TargetState, facts: &Facts, limits: &Limits) -> Decided {
+    let mut decided = Decided {
+        passed: Vec::new(),
+        last: step(now, state, facts, limits),
+    };
+    while decided.last.actions.is_empty() && decided.passed.len() < FOLDED {
+        let next = step(now, &decided.last.state, facts, limits);
+        if next.state == decided.last.state && next.actions.is_empty() {
+            break;
+        }
+        let passed = mem::replace(&mut decided.last, next).state;
+        decided.passed.push(passed);
+    }
+    decided
 }
 
 /// When a target that rests would act, if nothing else changes: the decision is a pure function of
@@ -246,5 +298,74 @@ fn line(row: &Target, state: &TargetState, now: Timestamp) -> NewTimelineEntry {
         text: format!("{} {}: {}", row.kind, place(state), state.message),
         detail: json!({ "reason": state.reason, "deadline": state.deadline }),
         operation: Some(row.operation_name.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metalman_api::operation::{OperationKind, Stage};
+
+    use super::*;
+    use crate::domain::facts::{BootOverride, Images, MachineFacts, Power, Reading};
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millisecond(millis).unwrap()
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            machine: Some(MachineFacts {
+                name: "n1".into(),
+                generation: Some(1),
+                owned: true,
+                has_redfish: true,
+                leases: 0,
+                image: None,
+                netboot_image: None,
+                kubernetes: false,
+                conflict: None,
+            }),
+            suspended: false,
+            waiting_for: None,
+            power: None,
+            boot_override: None,
+            trouble: None,
+            images: Images::Unknown,
+            sightings: Vec::new(),
+            boot: None,
+            node: None,
+        }
+    }
+
+    #[test]
+    fn steps_without_anything_to_do_between_them_are_kept_together() {
+        let limits = Limits::default();
+        let first = TargetState::new(OperationKind::HostReboot, at(0));
+        let begun = decide(at(0), &first, &facts(), &limits);
+        assert_eq!(begun.last.actions, [Action::ClearBootOverride]);
+        assert_eq!(begun.moves(&first).len(), 1);
+
+        let state = begun.last.state;
+        let read = Facts {
+            power: Some(Reading {
+                value: Power::On,
+                at: at(200),
+            }),
+            boot_override: Some(Reading {
+                value: BootOverride::None,
+                at: at(200),
+            }),
+            ..facts()
+        };
+        let off = decide(at(201), &state, &read, &limits);
+        assert_eq!(off.last.actions, [Action::ForceOff]);
+        let stages = off.moves(&state).into_iter().map(|(_, after)| after.stage);
+        let stages: Vec<_> = stages.collect();
+        assert_eq!(stages, [Some(Stage::PoweringOff), Some(Stage::WaitingOff)]);
+
+        // Nothing to do: one look, no move.
+        let waiting = off.last.state;
+        let again = decide(at(202), &waiting, &read, &limits);
+        assert!(again.moves(&waiting).is_empty() && again.last.actions.is_empty());
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: the same code speaks to a cluster and to the embedded API.
 
+mod backlog;
+mod compare;
 pub mod current;
 pub mod events;
 pub mod foreign;

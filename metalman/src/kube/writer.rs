@@ -5,24 +5,28 @@
 //! write is simply made again. Invariant: it reads the journal and never writes to it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use futures::{StreamExt as _, stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::Client;
 use metalman_api::{
     machine::{Machine, OperationCounters},
     operation::{MachineOperation, Phase},
 };
-use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{events::Events, merge::merge_patch, put::Put};
+use super::{
+    backlog::{Backlog, SETTLE},
+    compare::{expire, news, place, status_patch, told_boot},
+    events::Events,
+    put::Put,
+};
 use crate::{
     clock,
     domain::{
@@ -32,20 +36,22 @@ use crate::{
         waits,
     },
     site::{Changed, Site},
-    store::{RecordedBoot, Store, StoreError},
+    store::{Store, StoreError},
     supervisor::chain,
 };
 
-/// Changes within this time are written together.
-const SETTLE: Duration = Duration::from_millis(200);
-/// Longest pause between two looks when a look takes long: at most half of the time is spent looking.
-const LONGEST_SETTLE: Duration = Duration::from_secs(1);
 /// Operations of more machines than that are told by the end of each target, not by its steps.
 const TOLD_STEP_BY_STEP: usize = 32;
 /// Pause between two looks for expired operations, and for writes to be made again.
 const TICK: Duration = Duration::from_secs(5);
+/// Shortest pause after a look that could not be made, or a write.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Writes under way at one time.
 const WRITES: usize = 16;
+/// Machine statuses, and Events, written in one pass; the rest waits for the next.
+const WRITTEN: usize = 64;
+/// Machines looked at in one pass, whether or not their status has to be written.
+const LOOKED_AT: usize = 512;
 
 /// The status writer.
 pub struct Writer {
@@ -57,6 +63,10 @@ pub struct Writer {
     targets: HashMap<String, Targets>,
     /// Stages told as Events, by uid and machine.
     told: HashMap<String, String>,
+    /// What is to be looked at.
+    backlog: Backlog,
+    /// Events that are to be told.
+    tellings: VecDeque<Telling>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -75,13 +85,6 @@ struct Targets {
 /// An Event to be told: about which operation, on which machine, in which state.
 type Telling = (Arc<MachineOperation>, String, TargetState);
 
-/// What a pass wants written.
-#[derive(Debug, Default)]
-struct Plan {
-    puts: Vec<Put>,
-    tellings: Vec<Telling>,
-}
-
 impl Writer {
     /// Writes through `client`.
     pub fn new(client: Client, site: Arc<Site>, store: Store) -> Self {
@@ -92,6 +95,8 @@ impl Writer {
             store,
             targets: HashMap::new(),
             told: HashMap::new(),
+            backlog: Backlog::default(),
+            tellings: VecDeque::new(),
         }
     }
 
@@ -101,78 +106,151 @@ impl Writer {
     /// Never today; the type is that of a task.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let inbox = self.site.subscribe();
-        // What could not be worked on or written.
-        let mut again = Changed::default();
         loop {
             let begun = Instant::now();
+            let mut is_written = true;
             if self.site.is_synced() {
-                let mut changed = inbox.take();
-                changed.add(again);
-                again = match self.plan(&changed).await {
-                    Ok(plan) => self.write(plan).await,
-                    Err(error) => {
-                        warn!(error = %chain(&error), error.reason = error.reason(), "statuses wait for the database");
-                        changed
-                    }
-                };
-            }
-            if stop.is_cancelled() {
+                self.take_in(inbox.take());
+                if stop.is_cancelled() {
+                    self.backlog.hurry();
+                    while self.pass().await && self.has_more() {}
+                    return Ok(());
+                }
+                is_written = self.pass().await;
+            } else if stop.is_cancelled() {
                 return Ok(());
             }
-            let settle = begun.elapsed().clamp(SETTLE, LONGEST_SETTLE);
+            let (now, took) = (Instant::now(), begun.elapsed());
+            let (soonest, due) = if is_written {
+                (now + self.backlog.pause(took), self.due(now, took))
+            } else {
+                (now + AFTER_FAILURE, now + TICK)
+            };
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = inbox.changed() => tokio::time::sleep(settle).await,
-                () = tokio::time::sleep(TICK) => {}
+                () = tokio::time::sleep_until(due) => {}
+                () = async {
+                    inbox.changed().await;
+                    tokio::time::sleep_until(soonest).await;
+                } => {}
+                // That one has begun or ended is not left for after a pause.
+                () = async {
+                    inbox.operation_changed().await;
+                    tokio::time::sleep_until(soonest.min(now + SETTLE)).await;
+                } => {}
+            }
+        }
+    }
+
+    fn due(&self, now: Instant, took: Duration) -> Instant {
+        let telling = (!self.tellings.is_empty()).then(|| now + self.backlog.pause(took));
+        let due = self.backlog.next_look(now, took).into_iter().chain(telling);
+        due.min().map_or(now + TICK, |due| due.min(now + TICK))
+    }
+
+    fn take_in(&mut self, mut changed: Changed) {
+        if changed.all {
+            let operations = self.site.operations();
+            let operations = operations.iter();
+            changed
+                .operations
+                .extend(operations.filter_map(|operation| operation.metadata.name.clone()));
+            let owned = self.site.owned_machines();
+            let owned = owned.iter().map(|machine| machine.name.to_string());
+            changed.machines.extend(owned);
+        }
+        self.backlog.add(changed);
+    }
+
+    fn has_more(&self) -> bool {
+        self.backlog.has_machines() || !self.tellings.is_empty()
+    }
+
+    /// Compares what changed with what is shown, and writes what differs; `false` when that failed.
+    async fn pass(&mut self) -> bool {
+        let operations = self.backlog.take_operations(Instant::now());
+        match self.plan(&operations).await {
+            Ok(puts) => {
+                let failed = self.write(puts).await;
+                let is_written = failed == Changed::default();
+                self.backlog.add(failed);
+                is_written
+            }
+            Err(error) => {
+                warn!(error = %chain(&error), error.reason = error.reason(), "statuses wait for the database");
+                self.backlog.add(Changed {
+                    operations,
+                    ..Changed::default()
+                });
+                false
             }
         }
     }
 
     /// Compares what changed with what is shown.
-    async fn plan(&mut self, changed: &Changed) -> Result<Plan, StoreError> {
+    async fn plan(&mut self, operations: &HashSet<String>) -> Result<Vec<Put>, StoreError> {
         let now = clock::now();
-        let mut plan = Plan::default();
-        if changed.all || !changed.operations.is_empty() {
+        let mut puts = Vec::new();
+        if !operations.is_empty() {
             self.forget_gone();
         }
-        let operations = if changed.all {
-            self.site.operations()
-        } else {
-            let names = changed.operations.iter();
-            names.filter_map(|name| self.site.operation(name)).collect()
-        };
-        let mut machines = changed.machines.clone();
-        for operation in &operations {
+        for name in operations {
+            let Some(operation) = self.site.operation(name) else {
+                continue;
+            };
             if operation.spec.operation_kind.is_host() {
-                machines.extend(self.read_targets(operation).await?);
-                self.plan_operation(operation, &mut plan);
+                for machine in self.read_targets(&operation).await? {
+                    self.backlog.add_machine(machine);
+                }
+                puts.extend(self.plan_operation(&operation));
             }
-            machines.extend(operation.spec.machine_ref.clone());
+            if let Some(machine) = &operation.spec.machine_ref {
+                self.backlog.add_machine(machine.clone());
+            }
         }
-        if changed.all {
-            let owned = self.site.owned_machines();
-            machines.extend(owned.iter().map(|machine| machine.name.to_string()));
+        let all = self.site.operations();
+        puts.extend(all.iter().filter_map(|operation| expire(operation, now)));
+        let (mut looked_at, most) = (0, puts.len().saturating_add(WRITTEN));
+        while looked_at < LOOKED_AT && puts.len() < most {
+            let names = self.backlog.next_machines(WRITTEN);
+            if names.is_empty() {
+                break;
+            }
+            looked_at += names.len();
+            match self.plan_machines(&names, now).await {
+                Ok(planned) => puts.extend(planned),
+                Err(error) => {
+                    for name in names {
+                        self.backlog.add_machine(name);
+                    }
+                    return Err(error);
+                }
+            }
         }
-        let latest = self.latest_targets(&machines);
+        Ok(puts)
+    }
+
+    async fn plan_machines(
+        &self,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<Put>, StoreError> {
+        let latest = self.latest_targets(names);
+        let mut puts = Vec::new();
         // One at a time: all of them unpacked would fill the memory.
-        for name in &machines {
+        for name in names {
             if let Some(machine) = self.site.owned_machine(name) {
                 let target = latest.get(name).copied();
-                self.plan_machine(&machine, target, now, &mut plan).await?;
+                puts.extend(self.plan_machine(&machine, target, now).await?);
             }
         }
-        let expired = self.site.operations();
-        plan.puts.extend(
-            expired
-                .iter()
-                .filter_map(|operation| expire(operation, now)),
-        );
-        Ok(plan)
+        Ok(puts)
     }
 
     /// Makes the writes, several at a time; gives back what has to be looked at again.
-    async fn write(&self, plan: Plan) -> Changed {
-        let tellings = plan.tellings.into_iter().map(|telling| {
+    async fn write(&mut self, puts: Vec<Put>) -> Changed {
+        let most = self.tellings.len().min(WRITTEN);
+        let tellings = self.tellings.drain(..most).map(|telling| {
             let (site, events) = (Arc::clone(&self.site), self.events.clone());
             async move {
                 let (operation, machine, state) = telling;
@@ -180,8 +258,9 @@ impl Writer {
                 events.target(&operation, machine.as_deref(), &state).await;
             }
         });
+        let tellings: Vec<_> = tellings.collect();
         let tellings = stream::iter(tellings).buffer_unordered(WRITES);
-        let puts = plan.puts.into_iter().map(|put| {
+        let puts = puts.into_iter().map(|put| {
             let client = self.client.clone();
             async move { (!put.write(&client).await).then_some(put) }
         });
@@ -263,16 +342,19 @@ impl Writer {
         Ok(news)
     }
 
-    fn plan_operation(&mut self, operation: &Arc<MachineOperation>, plan: &mut Plan) {
-        let (Some(uid), Some(name)) = (&operation.metadata.uid, &operation.metadata.name) else {
-            return;
-        };
+    fn plan_operation(&mut self, operation: &Arc<MachineOperation>) -> Option<Put> {
+        let uid = operation.metadata.uid.as_ref()?;
+        let name = operation.metadata.name.as_ref()?;
         let wait = self.site.wait_of(uid);
-        let states = match (self.targets.get(uid), &wait) {
-            (Some(targets), _) => &targets.states[..],
-            (None, Some(_)) => &[],
-            (None, None) => return,
+        let (states, ended) = match (self.targets.get(uid), &wait) {
+            (Some(targets), _) => (&targets.states[..], targets.ended),
+            (None, Some(_)) => (&[][..], false),
+            (None, None) => return None,
         };
+        let is_large = states.len() > TOLD_STEP_BY_STEP;
+        if is_large && !ended {
+            self.backlog.is_large(name, Instant::now());
+        }
         let shown = operation.status.clone().unwrap_or_default();
         let generation = operation.metadata.generation;
         let mut wanted = operation_status(states, &shown.conditions, generation);
@@ -285,18 +367,17 @@ impl Writer {
             // After a restart the stage already shown has been told before.
             let known = self.told.contains_key(&key) || shown.targets.is_empty();
             let before = self.told.insert(key, place.clone());
-            let is_told = states.len() <= TOLD_STEP_BY_STEP || state.phase.is_terminal();
+            let is_told = !is_large || state.phase.is_terminal();
             if state.phase != Phase::Pending && known && is_told && before.as_ref() != Some(&place)
             {
-                plan.tellings
-                    .push((Arc::clone(operation), machine.clone(), state.clone()));
+                let telling = (Arc::clone(operation), machine.clone(), state.clone());
+                self.tellings.push_back(telling);
             }
         }
-        let patch = status_patch(&shown, &wanted);
-        plan.puts.extend(patch.map(|patch| Put::OperationStatus {
+        status_patch(&shown, &wanted).map(|patch| Put::OperationStatus {
             name: name.clone(),
             patch,
-        }));
+        })
     }
 
     async fn plan_machine(
@@ -304,14 +385,13 @@ impl Writer {
         machine: &Machine,
         target: Option<(&str, &TargetState)>,
         now: Timestamp,
-        plan: &mut Plan,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Put>, StoreError> {
+        let mut puts: Vec<Put> = self.requested(machine).into_iter().collect();
         let Some(name) = machine.metadata.name.as_deref() else {
-            return Ok(());
+            return Ok(puts);
         };
-        plan.puts.extend(self.requested(machine));
         if machine.spec.pxe.is_none() {
-            return Ok(());
+            return Ok(puts);
         }
         let shown = machine.status.clone().unwrap_or_default();
         let boot = self.store.boots().latest(name).await?;
@@ -335,15 +415,16 @@ impl Writer {
         };
         let wanted = machine_status(&view, &shown, machine.metadata.generation, now);
         let patch = status_patch(&shown, &wanted);
-        plan.puts.extend(patch.map(|patch| Put::MachineStatus {
+        puts.extend(patch.map(|patch| Put::MachineStatus {
             name: name.to_owned(),
             patch,
         }));
-        Ok(())
+        Ok(puts)
     }
 
     /// The unfinished target on each of these machines, else the one that ended last.
-    fn latest_targets(&self, names: &HashSet<String>) -> HashMap<String, (&str, &TargetState)> {
+    fn latest_targets(&self, names: &[String]) -> HashMap<String, (&str, &TargetState)> {
+        let names: HashSet<&str> = names.iter().map(String::as_str).collect();
         let rank = |state: &TargetState| (!state.phase.is_terminal(), state.started_at);
         let mut latest: HashMap<String, (&str, &TargetState)> = HashMap::new();
         for targets in self.targets.values() {
@@ -381,82 +462,5 @@ impl Writer {
             .and_then(|s| s.phase)
             .unwrap_or_default();
         counters::followed(&request, phase, spec, status)
-    }
-}
-
-/// Machines whose target is not as it was.
-fn news(before: &[(String, TargetState)], now: &[(String, TargetState)]) -> Vec<String> {
-    let before: HashMap<&str, &TargetState> = before
-        .iter()
-        .map(|(machine, state)| (machine.as_str(), state))
-        .collect();
-    now.iter()
-        .filter(|(machine, state)| before.get(machine.as_str()) != Some(&state))
-        .map(|(machine, _)| machine.clone())
-        .collect()
-}
-
-/// What an Event is told of, once for each.
-fn place(state: &TargetState) -> String {
-    format!(
-        "{:?} {:?} {}",
-        state.phase, state.stage, state.install_attempts
-    )
-}
-
-/// The deletion of an ended operation whose time is over, whoever carried it out.
-fn expire(operation: &MachineOperation, now: Timestamp) -> Option<Put> {
-    let seconds = operation.spec.ttl_seconds_after_finished?;
-    let status = operation.status.as_ref()?;
-    let ended = status.completed_at.as_ref()?;
-    let age = now.duration_since(ended.0);
-    let is_over = status.phase.is_some_and(Phase::is_terminal)
-        && age >= SignedDuration::from_secs(i64::from(seconds));
-    is_over.then(|| Put::Expire {
-        name: operation.metadata.name.clone().unwrap_or_default(),
-        uid: operation.metadata.uid.clone(),
-    })
-}
-
-fn told_boot(boot: &RecordedBoot) -> (&str, &str, &str, Timestamp) {
-    (
-        &boot.boot_id,
-        &boot.kernel,
-        &boot.agent_version,
-        boot.first_seen,
-    )
-}
-
-/// The change of a status that makes it true, compared as written: the API keeps times in whole
-/// seconds.
-fn status_patch<T: serde::Serialize>(shown: &T, wanted: &T) -> Option<Value> {
-    let (shown, wanted) = (
-        serde_json::to_value(shown).ok()?,
-        serde_json::to_value(wanted).ok()?,
-    );
-    merge_patch(&shown, &wanted).map(|change| json!({ "status": change }))
-}
-
-#[cfg(test)]
-mod tests {
-    use metalman_api::operation::OperationKind;
-
-    use super::*;
-
-    #[test]
-    fn only_targets_that_moved_or_are_new_are_news() {
-        let state = TargetState::new(OperationKind::HostReboot, Timestamp::UNIX_EPOCH);
-        let moved = TargetState {
-            phase: Phase::InProgress,
-            ..state.clone()
-        };
-        let row = |machine: &str, state: &TargetState| (machine.to_owned(), state.clone());
-        let before = [row("same", &state), row("moved", &state)];
-        let now = [
-            row("moved", &moved),
-            row("new", &state),
-            row("same", &state),
-        ];
-        assert_eq!(news(&before, &now), ["moved", "new"]);
     }
 }

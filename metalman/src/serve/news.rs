@@ -11,7 +11,7 @@ use tracing::warn;
 use super::view::Heard;
 use crate::{
     site::Site,
-    store::{Store, StoreError},
+    store::{Store, StoreError, TimelineEntry, TimelineSource},
     supervisor::chain,
     timeline::Recorder,
 };
@@ -78,6 +78,20 @@ async fn look(
     let last = entries
         .last()
         .map_or(after.max(seen.unwrap_or(0)), |entry| entry.id);
-    let machines = entries.into_iter().map(|entry| entry.machine).collect();
+    // The driver knows what it wrote itself.
+    let told = entries.into_iter().filter(is_from_outside);
+    let machines = told.map(|entry| entry.machine).collect();
     Ok((last, machines))
+}
+
+fn is_from_outside(entry: &TimelineEntry) -> bool {
+    match entry.source {
+        TimelineSource::Bmc | TimelineSource::Operation => false,
+        TimelineSource::Dhcp
+        | TimelineSource::Tftp
+        | TimelineSource::Http
+        | TimelineSource::Grub
+        | TimelineSource::Installer
+        | TimelineSource::Host => true,
+    }
 }

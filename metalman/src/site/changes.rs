@@ -20,6 +20,17 @@ pub struct Changed {
     pub machines: HashSet<String>,
     /// Names of MachineOperations.
     pub operations: HashSet<String>,
+    /// What changed besides: no target takes another step because of it.
+    pub shown: Shown,
+}
+
+/// What only those look at who show how things stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Names of Machines whose status was written.
+    pub machines: HashSet<String>,
+    /// Names of MachineOperations that have come further, or whose status was written.
+    pub operations: HashSet<String>,
 }
 
 impl Changed {
@@ -47,6 +58,8 @@ impl Changed {
         self.objects |= other.objects;
         self.machines.extend(other.machines);
         self.operations.extend(other.operations);
+        self.shown.machines.extend(other.shown.machines);
+        self.shown.operations.extend(other.shown.operations);
     }
 
     fn add_one(&mut self, change: &Change<'_>) {
@@ -64,6 +77,12 @@ impl Changed {
             Change::Operation(name) => {
                 self.operations.insert((*name).to_owned());
             }
+            Change::MachineStatus(name) => {
+                self.shown.machines.insert((*name).to_owned());
+            }
+            Change::Progress(name) => {
+                self.shown.operations.insert((*name).to_owned());
+            }
         }
     }
 }
@@ -76,6 +95,10 @@ pub(super) enum Change<'a> {
     /// Of a machine's BMC.
     Reading(&'a str),
     Operation(&'a str),
+    /// Nothing but the status of its object.
+    MachineStatus(&'a str),
+    /// Of an operation in the journal, or in the status of its object.
+    Progress(&'a str),
 }
 
 /// A reader's inbox; what changes meanwhile waits in it.
@@ -86,12 +109,19 @@ pub struct Changes(Arc<Inbox>);
 struct Inbox {
     pending: Mutex<Changed>,
     news: Notify,
+    /// Told of operations and of everything.
+    urgent: Notify,
 }
 
 impl Changes {
     /// Waits until something has changed. Cancelling it loses nothing.
     pub async fn changed(&self) {
         self.0.news.notified().await;
+    }
+
+    /// Waits until an operation, or everything, has changed. Cancelling it loses nothing.
+    pub async fn operation_changed(&self) {
+        self.0.urgent.notified().await;
     }
 
     /// Empties the inbox.
@@ -116,6 +146,7 @@ impl Readers {
         let inbox = Arc::new(Inbox {
             pending: Mutex::new(Changed::everything()),
             news: Notify::new(),
+            urgent: Notify::new(),
         });
         inbox.news.notify_one();
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,6 +163,9 @@ impl Readers {
             let mut pending = inbox.pending.lock().unwrap_or_else(PoisonError::into_inner);
             pending.add_one(change);
             inbox.news.notify_one();
+            if matches!(change, Change::All | Change::Operation(_)) {
+                inbox.urgent.notify_one();
+            }
             true
         });
     }
@@ -158,6 +192,24 @@ mod tests {
         assert!(changed.has_machine("n1") && !changed.has_machine("n2"));
         assert!(changed.has_operation("o1") && !changed.all);
         assert_eq!(inbox.take(), Changed::default());
+    }
+
+    #[test]
+    fn what_is_only_shown_is_told_apart() {
+        let readers = Readers::default();
+        let inbox = readers.subscribe();
+        inbox.take();
+        readers.tell(&Change::MachineStatus("n1"));
+        readers.tell(&Change::Progress("o1"));
+        let mut changed = inbox.take();
+        assert!(!changed.has_machine("n1") && !changed.has_operation("o1"));
+        assert!(!changed.objects);
+        assert!(inbox.operation_changed().now_or_never().is_none());
+        readers.tell(&Change::Operation("o2"));
+        assert!(inbox.operation_changed().now_or_never().is_some());
+        changed.add(changed.clone());
+        assert_eq!(changed.shown.machines, ["n1".to_owned()].into());
+        assert_eq!(changed.shown.operations, ["o1".to_owned()].into());
     }
 
     #[test]

@@ -21,6 +21,12 @@ impl View {
         true
     }
 
+    /// Forgets a Machine and what was read of its BMC; `false` when there is none.
+    pub(super) fn forget_machine(&mut self, name: &str) -> bool {
+        self.memory.remove(name);
+        self.machines.remove(name).is_some()
+    }
+
     fn is_behind(&self, name: &str, version: &str) -> bool {
         let newest = self.newest.get(name);
         newest.is_some_and(|newest| number(version).is_some_and(|version| version < *newest))
@@ -78,7 +84,7 @@ impl Site {
             let known = view.machines.get(name).map(Arc::as_ptr);
             known.is_some()
                 && known == before.map(Arc::as_ptr)
-                && view.machines.remove(name).is_some()
+                && view.forget_machine(name)
         });
     }
 
@@ -89,7 +95,7 @@ impl Site {
                 return false;
             }
             view.newest.remove(name);
-            view.machines.remove(name).is_some()
+            view.forget_machine(name)
         });
     }
 

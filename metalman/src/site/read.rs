@@ -58,9 +58,14 @@ impl MachineMemory {
         self.vitals = Some(Reading { value, at });
     }
 
-    pub(super) fn take(&mut self, reading: BmcReading, at: Timestamp) {
+    /// Whether anything but the time of the reading is new.
+    pub(super) fn take(&mut self, reading: BmcReading, at: Timestamp) -> bool {
         match reading {
             BmcReading::Seen(seen) => {
+                let is_news = self.trouble.is_some()
+                    || self.power.as_ref().map(|r| r.value) != Some(seen.power)
+                    || self.boot_override.as_ref().map(|r| r.value) != Some(seen.boot_override)
+                    || (seen.fingerprint.is_some() && self.fingerprint != seen.fingerprint);
                 self.power = Some(Reading {
                     value: seen.power,
                     at,
@@ -71,8 +76,12 @@ impl MachineMemory {
                 });
                 self.fingerprint = seen.fingerprint.or(self.fingerprint.take());
                 self.trouble = None;
+                is_news
             }
-            BmcReading::Trouble(trouble) => self.trouble = Some(trouble),
+            BmcReading::Trouble(trouble) => {
+                self.trouble = Some(trouble);
+                true
+            }
         }
     }
 

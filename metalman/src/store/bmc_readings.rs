@@ -47,6 +47,18 @@ impl BmcReadings<'_> {
         Ok(())
     }
 
+    /// Removes the readings of these machines.
+    pub async fn forget(&self, machines: &[String]) -> Result<(), StoreError> {
+        for machine in machines {
+            sqlx::query("DELETE FROM bmc_readings WHERE machine = $1")
+                .bind(machine)
+                .execute(self.store.pool())
+                .await
+                .map_err(during("bmc_readings.forget"))?;
+        }
+        Ok(())
+    }
+
     /// All of them, by name.
     pub async fn all(&self) -> Result<Vec<BmcReadingRow>, StoreError> {
         let rows = sqlx::query("SELECT machine, read_at, body FROM bmc_readings ORDER BY machine")

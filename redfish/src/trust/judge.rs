@@ -2,6 +2,8 @@
 //!
 //! A handshake only proves that the peer holds the key of the certificate it shows. For pins, the
 //! certificate itself is judged here, after the handshake and before the first byte of a request.
+//! A BMC that gets another certificate meanwhile shows it at the next handshake only; a connection
+//! that lives goes on, since its peer has proved that it holds the key that was accepted.
 //! Invariant: no request goes out on a connection that this judge did not accept.
 
 use std::sync::{Mutex, PoisonError};

@@ -243,4 +243,8 @@ pub(super) async fn a_bmc_keeps_its_last_reading(store: &Store) {
     }
     let all = readings.all().await.expect("lists");
     assert_eq!(all, [row("a", 2, "OK"), row("b", 3, "Warning")]);
+    let gone = ["a".to_owned(), "unknown".to_owned()];
+    readings.forget(&gone).await.expect("forgets");
+    let all = readings.all().await.expect("lists");
+    assert_eq!(all, [row("b", 3, "Warning")]);
 }
