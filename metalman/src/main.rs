@@ -8,9 +8,10 @@ use std::{
 
 use metalman::cli::Cli;
 
-/// The C library's allocator keeps what a list of ten thousand machines took for a moment.
+/// The C library's allocator keeps what a list of ten thousand machines took for a moment. Settings of
+/// this one are in `.cargo/config.toml`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {

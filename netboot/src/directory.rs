@@ -187,6 +187,40 @@ impl Snapshot {
 
     /// As [`Snapshot::new`], for machines that an earlier snapshot had too.
     pub fn of(machines: Vec<Arc<BootMachine>>) -> Self {
+        let mut by_mac = HashMap::with_capacity(machines.len());
+        let mut by_ip = HashMap::with_capacity(machines.len());
+        let mut is_disputed = false;
+        for machine in &machines {
+            for lease in &machine.leases {
+                let others = [
+                    by_mac.insert(lease.mac, Arc::clone(machine)),
+                    by_ip.insert(lease.ipv4, Arc::clone(machine)),
+                ];
+                let mut others = others.iter().flatten();
+                is_disputed |= others.any(|other| !Arc::ptr_eq(other, machine));
+            }
+        }
+        let by_token = machines
+            .iter()
+            .filter_map(|machine| {
+                let grant = machine.install.as_ref()?;
+                Some((grant.token.clone(), Arc::clone(machine)))
+            })
+            .collect();
+        let all = Self {
+            machines,
+            by_mac,
+            by_ip,
+            by_token,
+            conflicts: Vec::new(),
+            withheld: HashMap::new(),
+        };
+        if is_disputed { all.settled() } else { all }
+    }
+
+    /// Without what several machines claim.
+    fn settled(self) -> Self {
+        let machines = self.machines;
         let conflicts = conflicts(&machines);
         let disputes: HashMap<Disputed, &Arc<Conflict>> =
             conflicts.iter().map(|c| (c.value, c)).collect();
@@ -213,19 +247,11 @@ impl Snapshot {
                 by_ip.insert(lease.ipv4, Arc::clone(&served));
             }
         }
-        let by_token = machines
-            .iter()
-            .filter_map(|m| {
-                m.install
-                    .as_ref()
-                    .map(|grant| (grant.token.clone(), Arc::clone(m)))
-            })
-            .collect();
         Self {
             machines,
             by_mac,
             by_ip,
-            by_token,
+            by_token: self.by_token,
             conflicts,
             withheld,
         }

@@ -1,12 +1,8 @@
 //! Watches Machines, MachineOperations and Nodes; keeps site view and store in step with them.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt::Debug,
-    mem,
-    sync::Arc,
-    time::Duration,
-};
+mod kept;
+
+use std::{collections::HashSet, fmt::Debug, mem, sync::Arc};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -20,12 +16,11 @@ use metalman_api::{
     operation::MachineOperation,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::kept::Keeper;
 use crate::{
-    clock,
     domain::facts::NodeSeen,
     site::{BootRecord, KeptMachine, Site, SiteNode},
     store::{SiteObject, SiteVersion, Store, StoreError},
@@ -34,10 +29,6 @@ use crate::{
 
 /// Events taken in at one time.
 const TOGETHER: usize = 256;
-/// How long a change waits for others to be kept together with it.
-const KEEP_WITHIN: Duration = Duration::from_millis(200);
-/// So many changes do not wait.
-const KEEP_AT: usize = 1024;
 /// Kind under which Machines are kept in the store.
 const MACHINE: &str = "Machine";
 /// Kind under which operations are kept in the store.
@@ -201,44 +192,6 @@ pub async fn run(
     Ok(())
 }
 
-/// What was seen of a kind and is not in the store yet.
-struct Unkept<T: Watched> {
-    changed: HashMap<String, Option<T::Kept>>,
-    /// When it has to be.
-    due: Option<Instant>,
-}
-
-impl<T: Watched> Unkept<T> {
-    fn add(&mut self, name: String, kept: Option<T::Kept>) {
-        self.changed.insert(name, kept);
-        self.due.get_or_insert_with(|| Instant::now() + KEEP_WITHIN);
-    }
-
-    fn is_full(&self) -> bool {
-        self.changed.len() >= KEEP_AT
-    }
-
-    /// Until something has to be kept; for ever if nothing has to.
-    async fn wait(&self) {
-        match self.due {
-            Some(due) => tokio::time::sleep_until(due).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn clear(&mut self) {
-        self.changed.clear();
-        self.due = None;
-    }
-
-    async fn keep(&mut self, store: &Store) {
-        if !self.changed.is_empty() {
-            keep(T::KIND, keep_changed::<T>(store, &self.changed).await);
-        }
-        self.clear();
-    }
-}
-
 async fn watch<T>(
     client: Client,
     site: &Site,
@@ -252,15 +205,12 @@ async fn watch<T>(
     let mut stream = std::pin::pin!(stream.ready_chunks(TOGETHER));
     let mut listed: Vec<T::Kept> = Vec::new();
     let mut first = true;
-    let mut unkept = Unkept::<T> {
-        changed: HashMap::new(),
-        due: None,
-    };
+    let mut keeper = Keeper::<T>::new(store);
     loop {
         let events = tokio::select! {
             () = stop.cancelled() => break,
-            () = unkept.wait() => {
-                unkept.keep(store).await;
+            () = keeper.wait() => {
+                keeper.keep().await;
                 continue;
             }
             events = stream.next() => events,
@@ -274,13 +224,13 @@ async fn watch<T>(
                 }
                 Ok(watcher::Event::InitDone) => {
                     // The list says all there was until now.
-                    unkept.clear();
                     let objects = mem::take(&mut listed);
+                    let count = objects.len();
                     take_in::<T>(site, &objects);
-                    keep(T::KIND, keep_list::<T>(store, &objects).await);
+                    keeper.keep_list(objects).await;
                     if first {
                         first = false;
-                        info!(kind = T::KIND, objects = objects.len(), "list taken in");
+                        info!(kind = T::KIND, objects = count, "list taken in");
                         let both = stop.run_until_cancelled(both.wait()).await;
                         if both.is_some_and(|both| both.is_leader()) {
                             site.set_synced();
@@ -291,29 +241,23 @@ async fn watch<T>(
                     let name = object.name_any();
                     if let Some(kept) = without_managers(object).keep(site) {
                         T::apply(kept.clone(), site);
-                        unkept.add(name, Some(kept));
+                        keeper.add(name, Some(kept));
                     }
                 }
                 Ok(watcher::Event::Delete(object)) => {
                     T::delete(&object, site);
-                    unkept.add(object.name_any(), None);
+                    keeper.add(object.name_any(), None);
                 }
                 Err(error) => {
                     warn!(kind = T::KIND, error = %chain(&error), "watch broke, will go on");
                 }
             }
         }
-        if unkept.is_full() {
-            unkept.keep(store).await;
+        if keeper.is_full() {
+            keeper.keep().await;
         }
     }
-    unkept.keep(store).await;
-}
-
-fn keep(kind: &str, kept: Result<(), StoreError>) {
-    if let Err(error) = kept {
-        warn!(kind, error = %chain(&error), error.reason = error.reason(), "site view was not kept in the store");
-    }
+    keeper.keep().await;
 }
 
 /// An object without its managed fields: nobody here asks who wrote what, and they are half of it.
@@ -332,48 +276,6 @@ fn take_in<T: Watched>(site: &Site, objects: &[T::Kept]) {
     }
     for object in objects {
         T::apply(object.clone(), site);
-    }
-}
-
-/// Makes a finished list the whole of what the store knows of a kind; what it has already is left
-/// alone, since most of a site does not change between two starts.
-async fn keep_list<T: Watched>(store: &Store, objects: &[T::Kept]) -> Result<(), StoreError> {
-    let kept = store.site_objects().versions(T::KIND).await?;
-    let mut gone: HashSet<&str> = kept.keys().map(String::as_str).collect();
-    let mut changed = Vec::new();
-    for object in objects {
-        let version = T::newness(object);
-        gone.remove(version.name.as_str());
-        if kept.get(&version.name) != Some(&version) {
-            changed.push(object);
-        }
-    }
-    let rows = changed.into_iter().map(row::<T>);
-    store.site_objects().update(T::KIND, rows, gone).await
-}
-
-/// Keeps what changed, all at once.
-async fn keep_changed<T: Watched>(
-    store: &Store,
-    changed: &HashMap<String, Option<T::Kept>>,
-) -> Result<(), StoreError> {
-    let rows = changed.values().flatten().map(row::<T>);
-    let gone = changed.iter().filter(|(_, kept)| kept.is_none());
-    let gone: Vec<&str> = gone.map(|(name, _)| name.as_str()).collect();
-    store.site_objects().update(T::KIND, rows, gone).await
-}
-
-fn row<T: Watched>(kept: &T::Kept) -> SiteObject {
-    let version = T::newness(kept);
-    SiteObject {
-        kind: T::KIND.to_owned(),
-        namespace: String::new(),
-        name: version.name,
-        uid: version.uid,
-        resource_version: version.resource_version,
-        body: T::text(kept),
-        boot: T::boot_line(kept),
-        updated_at: clock::now(),
     }
 }
 

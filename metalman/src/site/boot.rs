@@ -1,8 +1,12 @@
 //! What netboot sees of the site: a snapshot built from machines, images and install tokens.
 
+mod site_directory;
+mod sources;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
-    net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -10,22 +14,17 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use metalman_api::machine::{Architecture, BootProtocol, DhcpLease, Machine, PxeSpec};
 use netboot::{
-    directory::{
-        self, BootDirectory, BootMachine, Conflict, ExtraContext, InstallGrant, Reservation,
-        Snapshot,
-    },
-    event::BootEvent,
+    directory::{self, BootMachine, ExtraContext, InstallGrant, Reservation, Snapshot},
     images::{ImageReference, ImageStore, UnpackedImage},
-    mac::MacAddr,
 };
 use serde_json::{Value, json};
 
+pub use self::site_directory::SiteDirectory;
+use self::sources::{Found, Sources};
 use super::{BootRecord, Changed, KeptMachine, NetbootWish, Site, changes::Change};
 use crate::{
     domain::TargetState,
-    kube::foreign::Alarm,
     store::{InstallToken, Store, StoreError, Target},
-    timeline::Recorder,
 };
 
 /// A snapshot is at most this old, since tokens end by time.
@@ -68,6 +67,9 @@ struct Parts {
     took: SignedDuration,
     /// Something changed after the last build.
     is_stale: bool,
+    /// What else the last build was made of.
+    sources: Sources,
+    found: Found,
 }
 
 impl Parts {
@@ -112,10 +114,10 @@ impl Part {
 }
 
 impl BootView {
-    /// Builds a new snapshot if something it is made of may have changed: soon for objects, images
-    /// and tokens that were told of, every second for what only time ends. A site of thousands of
-    /// machines that change together is not built anew for each: a build that takes long is followed
-    /// by a pause of a few times as long. `true` when one was built.
+    /// Builds a new snapshot if something it is made of has changed: soon for objects, images and
+    /// tokens that were told of; every second it looks for what only time ends. A site of thousands
+    /// of machines that change together is not built anew for each: a build that takes long is
+    /// followed by a pause of a few times as long. `true` when it looked.
     ///
     /// # Errors
     /// As for [`BootView::rebuild`].
@@ -128,9 +130,23 @@ impl BootView {
                 .is_none_or(|due| now >= due || due > now + LONGEST_AGE)
         };
         if is_due {
-            self.rebuild(now).await?;
+            self.build_unless(|sources| self.is_fresh(sources, now), now)
+                .await?;
         }
         Ok(is_due)
+    }
+
+    /// Whether the last snapshot is what a build would make now; then it is as good as new.
+    fn is_fresh(&self, sources: &Sources, now: Timestamp) -> bool {
+        let mut cache = self.cache.lock();
+        let is_fresh = cache.built_at.is_some()
+            && !cache.is_stale
+            && cache.sources == *sources
+            && cache.found.is_still_so(self);
+        if is_fresh {
+            cache.built_at = Some(now);
+        }
+        is_fresh
     }
 
     /// When [`BootView::refresh`] has something to do even if nothing changes until then.
@@ -143,13 +159,23 @@ impl BootView {
     /// # Errors
     /// When the install tokens cannot be read; the old snapshot stays then.
     pub async fn rebuild(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.build_unless(|_| false, now).await
+    }
+
+    async fn build_unless(
+        &self,
+        is_fresh: impl FnOnce(&Sources) -> bool + Send,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let turn = self.cache.turn.clone().lock_owned().await;
-        let tokens = self.store.install_tokens().live(now).await?;
-        let frozen = self.frozen(&tokens).await?;
+        let sources = self.sources(now).await?;
+        if is_fresh(&sources) {
+            return Ok(());
+        }
         let view = self.clone();
         // Thousands of machines take a while, in which others answer.
         let built = tokio::task::spawn_blocking(move || {
-            view.build(&tokens, &frozen, now);
+            view.build(sources, now);
             drop(turn);
         });
         match built.await {
@@ -159,24 +185,29 @@ impl BootView {
         }
     }
 
-    fn build(&self, tokens: &[InstallToken], frozen: &HashMap<String, String>, now: Timestamp) {
+    fn build(&self, sources: Sources, now: Timestamp) {
         let begun = Instant::now();
         let mut newest: HashMap<&str, &InstallToken> = HashMap::new();
-        for token in tokens {
+        for token in &sources.tokens {
             let newest = newest.entry(token.machine.as_str()).or_insert(token);
             if token.created_at > newest.created_at {
                 *newest = token;
             }
         }
+        let owned = self.site.owned_machines();
+        let wishes = owned.iter().filter_map(|machine| machine.netboot.as_ref());
+        let found = Found::of(self, &sources, wishes);
         let mut cache = self.cache.lock();
-        let (mut parts, mut machines) = (HashMap::new(), Vec::new());
+        let mut parts = HashMap::with_capacity(owned.len());
+        let mut machines = Vec::with_capacity(owned.len());
         let mut is_new = cache.built_at.is_none();
-        for machine in self.site.owned_machines() {
+        for machine in owned {
             let name = machine.name.clone();
             let token = newest.get(&*name).copied();
             let part = Part {
                 grant: token.and_then(|token| self.grant(token)),
-                netboot: frozen
+                netboot: sources
+                    .frozen
                     .get(&*name)
                     .and_then(|digest| self.images.get(digest))
                     .or_else(|| self.netboot_image(machine.netboot.as_ref()?)),
@@ -198,12 +229,15 @@ impl BootView {
         cache.made = parts;
         cache.built_at = Some(now);
         cache.is_stale = false;
+        cache.found = found;
         if is_new {
             let new = Arc::new(Snapshot::of(machines));
             let old = self.site.boot.swap(new.clone());
             self.site.tell_disputes(&old, &new);
             self.site.boot_files.news.notify_one();
         }
+        drop(newest);
+        cache.sources = sources;
         cache.took = SignedDuration::try_from(begun.elapsed()).unwrap_or(LONGEST_AGE);
     }
 
@@ -213,25 +247,32 @@ impl BootView {
     /// # Errors
     /// As for [`BootView::rebuild`].
     pub async fn begin(&self, records: Vec<BootRecord>, now: Timestamp) -> Result<(), StoreError> {
-        let tokens = self.store.install_tokens().live(now).await?;
-        let frozen = self.frozen(&tokens).await?;
+        let frozen = self.sources(now).await?.frozen;
         let nothing: Arc<dyn ExtraContext> = Arc::new(Value::Null);
+        // Most machines want the same image.
+        let mut wanted = HashMap::new();
         let machine = |record: BootRecord| {
             let frozen = frozen.get(&record.name);
             let frozen = frozen.and_then(|digest| self.images.get(digest));
-            BootMachine {
-                netboot: frozen.or_else(|| self.netboot_image(&record.wish())),
+            let wish = record.wish();
+            let find = || {
+                let key = (wish.image.clone(), record.architecture);
+                let found = wanted.entry(key).or_insert_with(|| self.find_image(&wish));
+                found.clone()
+            };
+            Arc::new(BootMachine {
+                netboot: frozen.or_else(find),
                 architecture: architecture(record.architecture),
                 protocol: protocol(record.protocol),
                 install: None,
                 context: nothing.clone(),
                 name: record.name,
-                leases: record.leases,
-            }
+                leases: record.leases.into_vec(),
+            })
         };
         let ours = records.into_iter().filter(|r| r.is_of(self.site.name()));
         let machines = ours.map(machine).collect();
-        self.site.boot.store(Arc::new(Snapshot::new(machines)));
+        self.site.boot.store(Arc::new(Snapshot::of(machines)));
         Ok(())
     }
 
@@ -277,15 +318,19 @@ impl BootView {
 
     /// The netboot image a machine means now, if it is in the cache.
     fn netboot_image(&self, wish: &NetbootWish) -> Option<Arc<UnpackedImage>> {
+        let image = self.find_image(wish)?;
+        self.site.loaders().learn(&image);
+        Some(image)
+    }
+
+    fn find_image(&self, wish: &NetbootWish) -> Option<Arc<UnpackedImage>> {
         let own = wish.image.as_deref();
         let text = own.or(self.default_netboot_image.as_deref())?;
         let reference: ImageReference = text.parse().ok()?;
         let resolved = self
             .images
             .remembered(&reference, architecture(wish.architecture))?;
-        let image = self.images.get(&resolved.digest)?;
-        self.site.loaders().learn(&image);
-        Some(image)
+        self.images.get(&resolved.digest)
     }
 }
 
@@ -343,7 +388,10 @@ fn protocol(protocol: BootProtocol) -> directory::BootProtocol {
 
 /// The leases of a Machine as netboot serves them.
 pub(super) fn reservations(pxe: &PxeSpec) -> Vec<Reservation> {
-    pxe.dhcp_leases.iter().filter_map(reservation).collect()
+    let mut leases: Vec<_> = pxe.dhcp_leases.iter().filter_map(reservation).collect();
+    // Kept for each machine.
+    leases.shrink_to_fit();
+    leases
 }
 
 /// A lease as netboot serves it; one that cannot be parsed is left out, the CRD refuses it anyway.
@@ -363,48 +411,6 @@ fn reservation(lease: &DhcpLease) -> Option<Reservation> {
             .collect(),
         mtu: lease.mtu.and_then(|mtu| u16::try_from(mtu).ok()),
     })
-}
-
-/// The site as netboot's port.
-#[derive(Debug, Clone)]
-pub struct SiteDirectory {
-    site: Arc<Site>,
-    recorder: Recorder,
-    alarm: Alarm,
-}
-
-impl SiteDirectory {
-    /// Answers from `site`, records to `recorder`, tells `alarm` of other DHCP servers.
-    pub fn new(site: Arc<Site>, recorder: Recorder, alarm: Alarm) -> Self {
-        Self {
-            site,
-            recorder,
-            alarm,
-        }
-    }
-}
-
-impl BootDirectory for SiteDirectory {
-    fn by_mac(&self, mac: MacAddr) -> Option<Arc<BootMachine>> {
-        self.site.boot.load().by_mac(mac)
-    }
-
-    fn by_ip(&self, ip: Ipv4Addr) -> Option<Arc<BootMachine>> {
-        self.site.boot.load().by_ip(ip)
-    }
-
-    fn withheld(&self, mac: MacAddr) -> Option<Arc<Conflict>> {
-        self.site.boot.load().withheld(mac)
-    }
-
-    fn by_install_token(&self, token: &str) -> Option<Arc<BootMachine>> {
-        self.site.boot.load().by_install_token(token)
-    }
-
-    fn record(&self, event: BootEvent) {
-        self.alarm.hear(&event);
-        self.recorder.record(event);
-    }
 }
 
 impl Site {

@@ -21,9 +21,9 @@ pub struct BootRecord {
     /// Value of its site label.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
-    /// Its reservations.
+    /// Its reservations; mostly one, for which a list that may grow has room for four.
     #[serde(rename = "l")]
-    pub leases: Vec<Reservation>,
+    pub leases: Box<[Reservation]>,
     /// What its processor runs.
     #[serde(rename = "a")]
     pub architecture: Architecture,
@@ -46,7 +46,7 @@ impl BootRecord {
         is_ours.then_some(Self {
             name: meta.name.clone()?,
             site: site.cloned(),
-            leases: boot::reservations(pxe),
+            leases: boot::reservations(pxe).into(),
             architecture: pxe.architecture,
             protocol: pxe.boot_protocol,
             image: pxe.netboot_image.clone(),

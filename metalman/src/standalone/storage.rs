@@ -372,3 +372,76 @@ fn signed(version: u64) -> i64 {
 fn unsigned(version: i64) -> u64 {
     u64::try_from(version).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    const MACHINES: (&str, &str) = ("unbounded-cloud.io", "machines");
+
+    /// A log whose entries up to `compacted` are gone, and that has these: version, word, resource,
+    /// name.
+    async fn logged(compacted: i64, entries: &[(i64, &str, &str, &str)]) -> Store {
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        for (version, word, resource, name) in entries {
+            sqlx::query(
+                "INSERT INTO api_changes (resource_version, change, api_group, resource, \
+                 namespace, name, written_at, body) \
+                 VALUES ($1, $2, 'unbounded-cloud.io', $3, '', $4, 0, $5)",
+            )
+            .bind(*version)
+            .bind(*word)
+            .bind(*resource)
+            .bind(*name)
+            .bind(format!("body of {version}"))
+            .execute(store.pool())
+            .await
+            .unwrap();
+        }
+        let current = entries.last().map_or(compacted, |entry| entry.0);
+        sqlx::query("UPDATE api_versions SET current = $1, compacted = $2")
+            .bind(current)
+            .bind(compacted)
+            .execute(store.pool())
+            .await
+            .unwrap();
+        store
+    }
+
+    async fn since(store: &Store, version: u64) -> Option<Vec<(bool, String, String)>> {
+        let changes = Storage::changes_since(store.pool(), MACHINES, version).await;
+        let all = changes.unwrap()?.into_iter();
+        Some(all.map(|c| (c.is_deleted, c.name, c.body)).collect())
+    }
+
+    fn change(is_deleted: bool, name: &str, version: u64) -> (bool, String, String) {
+        (is_deleted, name.into(), format!("body of {version}"))
+    }
+
+    #[tokio::test]
+    async fn changes_of_one_resource_after_a_version_come_oldest_first() {
+        let entries = [
+            (11, "ADDED", "machines", "a"),
+            (12, "ADDED", "machineoperations", "b"),
+            (13, "MODIFIED", "machines", "a"),
+            (14, "DELETED", "machines", "c"),
+        ];
+        let store = logged(10, &entries).await;
+        let all = vec![
+            change(false, "a", 11),
+            change(false, "a", 13),
+            change(true, "c", 14),
+        ];
+        assert_eq!(since(&store, 10).await, Some(all.clone()));
+        assert_eq!(since(&store, 12).await, Some(all[1..].to_vec()));
+        assert_eq!(since(&store, 14).await, Some(Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn a_log_that_does_not_reach_says_nothing() {
+        let store = logged(10, &[(11, "ADDED", "machines", "a")]).await;
+        assert_eq!(since(&store, 9).await, None, "entry 10 is gone");
+        assert_eq!(since(&store, 12).await, None, "never been there");
+    }
+}

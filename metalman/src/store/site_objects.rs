@@ -14,6 +14,8 @@ use super::open::{Store, Tx, commit};
 use super::rows::{Bound, InsertRows};
 
 const TABLE: &str = "site_objects";
+/// Lines for DHCP that are read at a time.
+const LINES_READ: i64 = 512;
 /// The kind that has lines for DHCP.
 const MACHINE: &str = "Machine";
 /// Objects handed to the database at one time.
@@ -49,12 +51,12 @@ pub struct SiteObject {
     pub updated_at: Timestamp,
 }
 
-/// What DHCP needs of all Machines.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What has been handed over of what DHCP needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BootLines {
-    /// A line for each Machine that boots from the network.
-    pub lines: String,
-    /// Highest `resourceVersion` among the Machines.
+    /// Of so many Machines; of fewer than there are after an upgrade.
+    pub known: usize,
+    /// Highest `resourceVersion` among them.
     pub version: u64,
 }
 
@@ -134,26 +136,51 @@ impl SiteObjects<'_> {
         Ok(())
     }
 
-    /// What DHCP needs of all Machines, in one question; `None` when it is not known of each of
-    /// them, as after an upgrade.
-    pub async fn boot_lines(&self) -> Result<Option<BootLines>, StoreError> {
-        let row = sqlx::query(
-            "SELECT (SELECT COUNT(*) FROM site_objects WHERE kind = 'Machine') AS machines,
-                    COUNT(*) AS known, COALESCE(MAX(version), 0) AS version,
-                    COALESCE(string_agg(record, $1), '') AS lines FROM site_boot",
-        )
-        .bind("\n")
-        .fetch_one(self.store.pool())
-        .await
-        .map_err(during("site_objects.boot_lines"))?;
-        let columns = Columns::new("site_boot", &row);
-        let (machines, known): (i64, i64) = (columns.get("machines")?, columns.get("known")?);
-        let version: i64 = columns.get("version")?;
-        let lines = columns.get("lines")?;
-        Ok((machines == known).then(|| BootLines {
-            lines,
-            version: u64::try_from(version).unwrap_or_default(),
-        }))
+    /// How many Machines are known.
+    pub async fn machines(&self) -> Result<usize, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS machines FROM site_objects WHERE kind = $1")
+            .bind(MACHINE)
+            .fetch_one(self.store.pool())
+            .await
+            .map_err(during("site_objects.machines"))?;
+        let machines: i64 = Columns::new(TABLE, &row).get("machines")?;
+        Ok(usize::try_from(machines).unwrap_or_default())
+    }
+
+    /// Hands over what DHCP needs of all Machines, a few hundred lines at a time: a line for each
+    /// that boots from the network. All of them in one text, or each in a row of its own, would
+    /// take most of the time of a start.
+    pub async fn boot_lines(
+        &self,
+        mut take: impl FnMut(&str) + Send,
+    ) -> Result<BootLines, StoreError> {
+        let mut read = BootLines::default();
+        let mut last = String::new();
+        loop {
+            let row = sqlx::query(
+                "SELECT COUNT(*) AS known, COALESCE(MAX(version), 0) AS version,
+                        COALESCE(MAX(name), '') AS last,
+                        COALESCE(string_agg(record, $1), '') AS lines
+                 FROM (SELECT name, version, record FROM site_boot WHERE name > $2
+                       ORDER BY name LIMIT $3) AS some",
+            )
+            .bind("\n")
+            .bind(&last)
+            .bind(LINES_READ)
+            .fetch_one(self.store.pool())
+            .await
+            .map_err(during("site_objects.boot_lines"))?;
+            let columns = Columns::new("site_boot", &row);
+            let (known, version): (i64, i64) = (columns.get("known")?, columns.get("version")?);
+            let lines: String = columns.get("lines")?;
+            take(&lines);
+            read.known += usize::try_from(known).unwrap_or_default();
+            read.version = read.version.max(u64::try_from(version).unwrap_or_default());
+            if known < LINES_READ {
+                return Ok(read);
+            }
+            last = columns.get("last")?;
+        }
     }
 
     /// What is kept of a cluster-scoped kind and how new it is, by name.

@@ -162,6 +162,7 @@ on_both_databases! {
     observations::concurrent_writers_leave_no_gap_for_followers,
     schema::the_site_view_is_replaced_whole,
     schema::many_objects_are_replaced_at_once,
+    schema::lines_for_dhcp_come_in_pieces,
     schema::an_impossible_row_is_named,
     schema::the_database_refuses_unknown_words,
     schema::text_of_any_kind_round_trips,

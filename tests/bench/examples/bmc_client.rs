@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 /// The appliance's own allocator, since memory is measured.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[derive(Parser, Clone)]
 struct Args {

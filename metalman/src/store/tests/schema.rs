@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::json;
 
 use super::{at, sqlite};
-use crate::store::{Backend, SiteObject, SiteVersion, Store, StoreError};
+use crate::store::{Backend, BootLines, SiteObject, SiteVersion, Store, StoreError};
 
 fn object(kind: &str, name: &str, version: &str) -> SiteObject {
     SiteObject {
@@ -17,6 +17,37 @@ fn object(kind: &str, name: &str, version: &str) -> SiteObject {
         body: json!({"metadata": {"name": name}}).to_string(),
         boot: (kind == "Machine").then(|| format!("boot {name}")),
         updated_at: at(0),
+    }
+}
+
+/// All lines for DHCP.
+async fn boot_lines(store: &Store) -> (Vec<String>, BootLines) {
+    let mut lines: Vec<String> = Vec::new();
+    let take = |text: &str| lines.extend(text.lines().map(str::to_owned));
+    let read = store.site_objects().boot_lines(take).await.expect("reads");
+    lines.sort_unstable();
+    (lines, read)
+}
+
+pub(super) async fn lines_for_dhcp_come_in_pieces(store: &Store) {
+    let view = store.site_objects();
+    // Pieces of 512: one more than two of them, then two whole ones.
+    for count in [1025_usize, 1024] {
+        let names: Vec<String> = (0..count).map(|index| format!("n{index:04}")).collect();
+        let objects = names.iter().map(|name| object("Machine", name, "7"));
+        let kept = view.versions("Machine").await.expect("lists");
+        let gone = kept.keys().map(String::as_str);
+        view.update("Machine", objects, gone)
+            .await
+            .expect("replaced");
+        let (lines, read) = boot_lines(store).await;
+        let expected: Vec<String> = names.iter().map(|name| format!("boot {name}")).collect();
+        assert_eq!(lines, expected);
+        let whole = BootLines {
+            known: count,
+            version: 7,
+        };
+        assert_eq!(read, whole);
     }
 }
 
@@ -49,21 +80,26 @@ pub(super) async fn the_site_view_is_replaced_whole(store: &Store) {
     view.update("Machine", changed, ["b"])
         .await
         .expect("replaced");
-    let lines = view.boot_lines().await.expect("reads").expect("whole");
-    let mut sorted: Vec<&str> = lines.lines.lines().collect();
-    sorted.sort_unstable();
-    assert_eq!((sorted, lines.version), (vec!["boot c", "boot d"], 5));
+    let whole = BootLines {
+        known: 2,
+        version: 5,
+    };
+    let lines = vec!["boot c".to_owned(), "boot d".to_owned()];
+    assert_eq!(boot_lines(store).await, (lines, whole));
     // As it is after an upgrade from a version without lines.
     sqlx::query("DELETE FROM site_boot WHERE name = 'd'")
         .execute(store.pool())
         .await
         .expect("written behind the store's back");
-    assert_eq!(view.boot_lines().await.expect("reads"), None);
+    let (_, known) = boot_lines(store).await;
+    assert_eq!(
+        (known.known, view.machines().await.expect("counts")),
+        (1, 2)
+    );
     let versions = view.versions("Machine").await.expect("lists");
     assert_eq!(versions["d"].resource_version, "", "to be written again");
     view.delete("Machine", "", "d").await.expect("deleted");
-    let lines = view.boot_lines().await.expect("reads").expect("whole");
-    assert_eq!(lines.lines, "boot c");
+    assert_eq!(boot_lines(store).await.0, ["boot c"]);
     assert_eq!(
         view.all("Machine").await.expect("lists"),
         [object("Machine", "c", "5")]
