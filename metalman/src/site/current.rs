@@ -82,9 +82,7 @@ impl Site {
     pub fn remove_current(&self, name: &str, before: Option<&Arc<KeptMachine>>) {
         self.write_if(Change::Machine(name), |view| {
             let known = view.machines.get(name).map(Arc::as_ptr);
-            known.is_some()
-                && known == before.map(Arc::as_ptr)
-                && view.forget_machine(name)
+            known.is_some() && known == before.map(Arc::as_ptr) && view.forget_machine(name)
         });
     }
 

@@ -1,10 +1,10 @@
-//! What one client can take: requests, watches, a connection that it does not read from.
+//! What one client can take: requests, watches, memory of a watcher that does not read.
 
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt as _};
 use metalman::store::TokenRole;
 use metalman_api::machine::Machine;
@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 
 use crate::harness::{self, Running};
 
-/// With their bytes, more than sockets hold.
-const CHANGES: usize = 2600;
+/// More changes than a watcher may lag behind.
+const FIRST: usize = 1200;
+/// With them, more bytes than sockets hold.
+const CHANGES: usize = FIRST + 1400;
 const CHANGE_BYTES: usize = 20_000;
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -74,6 +76,93 @@ impl Busy {
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         text
     }
+}
+
+/// Bytes of memory that this process has.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+/// Reads all that is left: the versions of the events, and the error at the end.
+async fn read(answer: reqwest::Response) -> (Vec<u64>, Option<Value>) {
+    let bytes = answer.bytes().await.unwrap();
+    let (mut versions, mut error) = (Vec::new(), None);
+    for line in bytes
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
+        let event: Value = serde_json::from_slice(line).unwrap();
+        assert!(error.is_none(), "nothing comes after the error");
+        if event["type"] == "ERROR" {
+            error = Some(event["object"].clone());
+        } else {
+            let version = event["object"]["metadata"]["resourceVersion"].as_str();
+            versions.push(version.unwrap().parse().unwrap());
+        }
+    }
+    (versions, error)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_watcher_that_does_not_read_is_dropped_and_costs_the_others_nothing() {
+    let busy = Busy::start(Duration::from_mins(10)).await;
+    let slow = [
+        busy.idle_watch(reqwest::Client::builder().http1_only())
+            .await,
+        busy.idle_watch(reqwest::Client::builder()).await,
+    ];
+    let watch = busy
+        .maps
+        .watch(&WatchParams::default(), &busy.first)
+        .await
+        .unwrap();
+    let reading = async {
+        let mut watch = std::pin::pin!(watch);
+        let mut versions: Vec<u64> = Vec::new();
+        while versions.len() < CHANGES {
+            let event = watch.try_next().await.unwrap().unwrap();
+            let WatchEvent::Modified(map) = event else {
+                panic!("{event:?}");
+            };
+            versions.push(map.resource_version().unwrap().parse().unwrap());
+        }
+        assert!(versions.is_sorted_by(|a, b| a < b));
+    };
+    // By then all that is kept for a watcher is kept; what comes after must not add to it.
+    let changing = async {
+        busy.change(FIRST).await;
+        let before = resident();
+        busy.change(CHANGES - FIRST).await;
+        resident().saturating_sub(before)
+    };
+    let (grown, ()) = tokio::join!(changing, reading);
+    let passed = (CHANGES - FIRST) * CHANGE_BYTES;
+    assert!(
+        grown < passed * 2 / 3,
+        "{grown} bytes more after {passed} bytes of changes"
+    );
+    for answer in slow {
+        let (versions, error) = read(answer).await;
+        assert!(versions.is_sorted_by(|a, b| a < b));
+        assert!(
+            versions.len() < CHANGES,
+            "it was not slow: {} events",
+            versions.len()
+        );
+        let error = error.expect("an error at the end");
+        assert_eq!(
+            (&error["code"], &error["reason"]),
+            (&json!(410), &json!("Expired"))
+        );
+    }
+    let metrics = busy.metrics();
+    assert!(
+        metrics.contains("api_slow_watches_dropped_total 2\n"),
+        "{metrics}"
+    );
+    busy.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

