@@ -4,7 +4,7 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, Config,
     api::{Patch, PatchParams, PostParams},
@@ -20,6 +20,7 @@ use metalman_tests::{
     image,
     proxy::Proxy,
     rack::Rack,
+    registry::{LOGIN, Registry},
     wait,
 };
 use serde_json::json;
@@ -32,6 +33,11 @@ struct Late {
 
 impl Late {
     async fn start(endpoint: &Endpoint) -> Result<Self> {
+        Self::start_with(endpoint, Vec::new()).await
+    }
+
+    /// The same, with more arguments of `metalman serve`.
+    async fn start_with(endpoint: &Endpoint, arguments: Vec<String>) -> Result<Self> {
         let found = Kubeconfig::read_from(&endpoint.kubeconfig)?;
         let config = Config::from_custom_kubeconfig(found, &KubeConfigOptions::default()).await?;
         let client = Client::try_from(config)?;
@@ -44,7 +50,7 @@ impl Late {
                 .await?;
         }
         let proxy = Proxy::start(endpoint).await?;
-        let rack = Rack::start_at(proxy.kubeconfig(), client, Vec::new()).await?;
+        let rack = Rack::start_at(proxy.kubeconfig(), client, arguments).await?;
         rack.condition("node-1", "BootFilesReady", "True").await?;
         rack.condition("node-1", "RedfishReady", "True").await?;
         Ok(Self { rack, proxy })
@@ -211,6 +217,41 @@ async fn a_machine_that_was_changed_right_before_is_used_as_it_is() -> Result<()
 async fn a_password_that_was_changed_right_before_is_used() -> Result<()> {
     let embedded = Embedded::start().await?;
     the_password_of_now_is_used(&embedded.endpoint).await?;
+    embedded.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_secret_that_was_corrected_right_before_is_used() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let Some(registry) = Registry::start(dir.path(), true).await? else {
+        return Ok(());
+    };
+    let embedded = Embedded::start().await?;
+    let plain = format!("--images-plain-http-hosts={}", registry.host());
+    let late = Late::start_with(&embedded.endpoint, vec![plain]).await?;
+    let rack = &late.rack;
+    let layout = rack.layout("pushed");
+    image::write_layout(&layout, &[("disk/disk.img", b"from a registry")])?;
+    registry.push(&layout, "rack/host", "v1").await?;
+    rack.apply_pull_secret("pull", registry.host(), ("site", "guess"))
+        .await?;
+    let reference = json!({ "name": "pull", "namespace": "unbounded-system" });
+    let image = format!("{}/rack/host:v1", registry.host());
+    late.patch(json!({ "spec": { "pxe": { "image": image, "pullSecretRef": reference } } }))
+        .await?;
+    rack.operate("wrong", "HostReplace", "node-1").await?;
+    rack.ends("wrong", Phase::Failed).await?;
+
+    late.proxy.hold(Some("secrets"));
+    let secrets: Api<Secret> = Api::namespaced(rack.client.0.clone(), "unbounded-system");
+    let login = json!({ "username": LOGIN.0, "password": LOGIN.1 });
+    let config = json!({ "auths": { registry.host(): login } }).to_string();
+    let right = Patch::Merge(json!({ "stringData": { ".dockerconfigjson": config } }));
+    secrets
+        .patch("pull", &PatchParams::default(), &right)
+        .await?;
+    rack.operate("right", "HostReplace", "node-1").await?;
+    rack.reaches("right", Stage::WaitingRepave).await?;
     embedded.stop().await
 }
 

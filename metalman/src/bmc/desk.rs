@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::facts::Trouble,
-    kube::secrets::{Freshness, Secrets},
+    kube::secrets::{Freshness, REREAD_PAUSE, Secrets},
     site::{BmcReading, Site},
 };
 
@@ -82,7 +82,7 @@ impl BmcDesk {
         if outcome.as_ref().err().is_some_and(is_refused)
             && let Some(reference) = password_ref(machine)
             && (self.secrets)
-                .has_changed(&reference.namespace, &reference.name)
+                .has_changed(&reference.namespace, &reference.name, REREAD_PAUSE)
                 .await
         {
             let access = self.access(machine, Freshness::Now).await?;

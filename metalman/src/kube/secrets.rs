@@ -26,8 +26,8 @@ use crate::{clock, domain::facts::Trouble, supervisor::chain};
 /// For how long an answer is recent when Secrets are not watched.
 const RECENT: SignedDuration = SignedDuration::from_secs(60);
 
-/// Pause before a Secret whose content was refused is asked for again.
-const REREAD_PAUSE: SignedDuration = SignedDuration::from_secs(5);
+/// Pause before a Secret whose password a BMC refused is asked for again: many machines share one.
+pub const REREAD_PAUSE: SignedDuration = SignedDuration::from_secs(5);
 
 /// How old an answer may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,12 +189,12 @@ impl Secrets {
         }
     }
 
-    /// Asks the API for a Secret whose content was refused: a watch may be behind it. `true` when
-    /// there is another version now.
-    pub async fn has_changed(&self, namespace: &str, name: &str) -> bool {
+    /// Asks the API for a Secret whose content was refused, unless that was done within `pause`: a
+    /// watch may be behind it. `true` when there is another version now.
+    pub async fn has_changed(&self, namespace: &str, name: &str, pause: SignedDuration) -> bool {
         let before = {
             let mut known = self.known();
-            if !known.may_ask(namespace, name, clock::now(), REREAD_PAUSE) {
+            if !known.may_ask(namespace, name, clock::now(), pause) {
                 return false;
             }
             known.version(namespace, name)

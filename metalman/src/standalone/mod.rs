@@ -12,7 +12,7 @@
 //! - Bodies are JSON or YAML; protobuf is read for what `kubectl create` sends, and written for
 //!   `/openapi/v2` only.
 //! - CEL: dates are strings; there is no cost limit, but the rules are only ours, and a test gives
-//!   them the largest bodies; Kubernetes' own libraries (`url`, `ip`, `cidr`, `quantity`, `semver`,
+//!   them large bodies; Kubernetes' own libraries (`url`, `ip`, `cidr`, `quantity`, `semver`,
 //!   `format`, `sets`, `find` and `findAll`, `isSorted`, `sum` and `indexOf` of lists) are missing: a
 //!   rule that needs them keeps the API from starting or refuses the object.
 //! - Unchanged faults are not forgiven on update (no ratcheting).

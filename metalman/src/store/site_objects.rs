@@ -162,7 +162,7 @@ impl SiteObjects<'_> {
                         COALESCE(MAX(name), '') AS last,
                         COALESCE(string_agg(record, $1), '') AS lines
                  FROM (SELECT name, version, record FROM site_boot WHERE name > $2
-                       ORDER BY name LIMIT $3) AS some",
+                       ORDER BY name LIMIT $3) AS part",
             )
             .bind("\n")
             .bind(&last)

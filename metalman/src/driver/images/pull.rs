@@ -6,6 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use jiff::SignedDuration;
 use metalman_api::machine::{Architecture, Machine, SecretRef};
 use netboot::{
     event::{BootEvent, BootEventKind},
@@ -140,12 +141,20 @@ impl ImageJobs {
         let outcome = self.obtain_once(wanted, progress.clone()).await;
         match (&outcome, &wanted.secret) {
             (Err(trouble), Some(SecretRef { name, namespace }))
-                if !trouble.transient && self.parts.secrets.has_changed(namespace, name).await =>
+                if !trouble.transient && self.has_changed(namespace, name).await =>
             {
                 self.obtain_once(wanted, progress).await
             }
             _ => outcome,
         }
+    }
+
+    /// A refusal ends the operation, so that it asks no more than once.
+    async fn has_changed(&self, namespace: &str, name: &str) -> bool {
+        let secrets = &self.parts.secrets;
+        secrets
+            .has_changed(namespace, name, SignedDuration::ZERO)
+            .await
     }
 
     async fn obtain_once(
