@@ -130,6 +130,12 @@ pub(super) fn remove_unowned(
                 let element = element_of(&list_type, item);
                 match (last.children.get(&element), keep.children.get(&element)) {
                     (Some(_), None) => false,
+                    // Who owns no more than fields in an item does not keep it.
+                    (Some(last_child), Some(keep_child))
+                        if last_child.member && !keep_child.member =>
+                    {
+                        false
+                    }
                     (Some(last_child), Some(keep_child)) => {
                         remove_unowned(item_schema, item, last_child, keep_child);
                         true

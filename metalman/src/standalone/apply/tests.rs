@@ -163,6 +163,19 @@ fn what_is_no_longer_applied_goes_unless_others_own_it() {
 }
 
 #[test]
+fn an_item_goes_with_its_owner_whoever_wrote_into_it() {
+    let mut stage = Stage::new();
+    stage.apply("a", &target("a", "Running"), false).unwrap();
+    stage.apply("b", &target("b", "Running"), false).unwrap();
+    let mut changed = stage.object.clone();
+    changed["status"]["targets"][0]["phase"] = json!("Complete");
+    stage.update("u", changed);
+    stage.apply("a", &json!({}), false).unwrap();
+    assert_eq!(stage.object["status"], target("b", "Running")["status"]);
+    assert_eq!(stage.fields("u"), Value::Null);
+}
+
+#[test]
 fn updates_take_fields_and_conflict_with_applies() {
     let mut stage = Stage::new();
     stage
