@@ -37,7 +37,7 @@ impl Wait {
         Self {
             reason: "WaitingForMachine",
             message: format!(
-                "waiting for Machine {name}, which does not exist (until {})",
+                "waiting for Machine {name}, which does not exist: create it, or delete the operation (until {})",
                 until.strftime("%H:%M:%SZ")
             ),
             since,

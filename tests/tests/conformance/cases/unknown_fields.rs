@@ -21,6 +21,20 @@ pub(super) fn cases() -> Vec<Case> {
             },
         ),
         Case::new(
+            "apply",
+            "a set that was empty before is emptied",
+            |s| async move {
+                let all = s.widgets().await;
+                let path = format!("{all}/a");
+                let with = |tags: Value| widget("a", &json!({"colour": "red", "tags": tags}));
+                s.post(&all, &with(json!([]))).is(201).await;
+                s.apply(&path, "one", &with(json!(["b"]))).is(200).await;
+                s.apply(&path, "one", &widget("a", &json!({"colour": "red"})))
+                    .is(200)
+                    .await;
+            },
+        ),
+        Case::new(
             "unknown fields",
             "Strict refuses a create",
             |s| async move {
